@@ -1,0 +1,3 @@
+"""Post-train a language model on its own confidence."""
+
+__version__ = "0.1.0"
