@@ -65,7 +65,9 @@ class FinishReason(StrEnum):
     STOP = "stop"
     """The model generated an end-of-sequence token."""
     LENGTH = "length"
-    """The completion reached the limit of new tokens."""
+    """The completion was cut at the limit of new tokens."""
+    FIXED = "fixed"
+    """The model has no end-of-sequence token: every completion has the length asked for."""
 
 
 class Source(StrEnum):
@@ -86,7 +88,7 @@ class SamplingParams:
     """How the traces of a group are made; a copy stays with every group."""
 
     strategy: str
-    """`sample`, `branch`, `both` (branches after samples) or `greedy` (one trace)."""
+    """`sample`, `branch`, `both` (branches after samples), `greedy`, or `evaluate` (greedy, then samples)."""
     group_size: int
     """Number of sampled traces; 0 where none are."""
     num_branches: int
@@ -116,7 +118,7 @@ class Trace:
     """One completion of one prompt.
 
     Example: `Trace(prompt_id="q1", index=0, source=Source.SAMPLE, prompt_ids=(1, 40), completion_ids=(7, 2),
-    completion="4", token_ends=(1, 1), finish_reason=FinishReason.STOP, policy="embedded:chat", signals=TraceSignals(...))`
+    completion="4", token_ends=(1, 1), finish_reason=FinishReason.STOP, policy="embedded:chat")`
     """
 
     prompt_id: str

@@ -1,0 +1,58 @@
+"""Tensors that live in memory only: the signals of many traces at once.
+
+Shapes: N traces, C completion tokens of the longest one. Shorter ones are padded on the right and masked.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from inward.types import Span, TraceSignals
+
+SIGNALS = ("logprob", "entropy", "self_certainty", "disparity")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenSignals:
+    """Signals of N traces. Entry [n, t] describes the distribution that generated token t of trace n."""
+
+    logprob: Float[Tensor, "N C"]
+    entropy: Float[Tensor, "N C"]
+    self_certainty: Float[Tensor, "N C"]
+    disparity: Float[Tensor, "N C"]
+    mask: Bool[Tensor, "N C"]
+    """True on completion tokens."""
+
+
+def collate(traces: Sequence[TraceSignals]) -> TokenSignals:
+    """Pad the signals of N traces on the right to [N, C]."""
+    lengths = torch.tensor([len(trace.logprob) for trace in traces])
+    width = int(lengths.max()) if len(traces) else 0
+    mask = torch.arange(width) < lengths[:, None]
+    columns = {name: torch.zeros(len(traces), width) for name in SIGNALS}
+    for row, trace in enumerate(traces):
+        for name, column in columns.items():
+            values = getattr(trace, name)
+            column[row, : len(values)] = torch.tensor(values)
+    return TokenSignals(**columns, mask=mask)
+
+
+def spread(signals: TokenSignals) -> list[TraceSignals]:
+    """Cut [N, C] back into one record per trace: the inverse of `collate`."""
+    lengths = signals.mask.sum(1).tolist()
+    columns = {name: getattr(signals, name).tolist() for name in SIGNALS}
+    return [
+        TraceSignals(**{name: tuple(values[row][:length]) for name, values in columns.items()})
+        for row, length in enumerate(lengths)
+    ]
+
+
+def span_mask(spans: Sequence[Span | None], num_tokens: int) -> Bool[Tensor, "N C"]:
+    """True on the tokens of each trace's span; all False where there is none."""
+    starts = torch.tensor([[span.start if span else 0] for span in spans])
+    ends = torch.tensor([[span.end if span else 0] for span in spans])
+    position = torch.arange(num_tokens)[None]
+    return (position >= starts) & (position < ends)

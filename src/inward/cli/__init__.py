@@ -1,0 +1,173 @@
+"""The command line. Heavy imports stand inside the commands, so that `inward --help` starts at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from inward.errors import InwardError
+
+app = typer.Typer(
+    name="inward",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Post-train a language model on its own confidence: no labels, no human feedback, no outside reward.",
+)
+
+Model = Annotated[str, typer.Option("--model", help="A folder, a hub id, or embedded:base|instruct|chat.")]
+Prompts = Annotated[
+    str,
+    typer.Option(
+        "--prompts",
+        help="JSON lines or parquet with `prompt` (text or messages) or `question`; a hub data set; or `embedded`.",
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", help="Run folder; the same command continues what is there.")]
+Seed = Annotated[int, typer.Option("--seed", help="Of prompts made, sampling and training.")]
+Config = Annotated[Path | None, typer.Option("--config", help="YAML file of settings.")]
+Set = Annotated[list[str], typer.Option("--set", help="One setting, as in pairs.gamma=0.5; may be repeated.")]
+Folder = Annotated[Path, typer.Argument(help="A run folder.")]
+
+
+@app.command()
+def demo(
+    seed: Seed = 0,
+    out: Out = Path("inward-demo"),
+) -> None:
+    """Make the embedded chat model better at arithmetic without a label, and measure it: under two minutes."""
+    from inward.cli import pipeline
+
+    pipeline.run(
+        "rlsf",
+        "embedded:chat",
+        "embedded",
+        out,
+        eval_task="arithmetic",
+        eval_data=None,
+        seed=seed,
+        config=None,
+        overrides=(),
+    )
+
+
+@app.command()
+def run(
+    method: Annotated[str, typer.Argument(help="rlsf")],
+    model: Model,
+    prompts: Prompts,
+    out: Out,
+    eval_task: Annotated[str | None, typer.Option("--eval-task", help="Judge before and after on: arithmetic.")] = None,
+    eval_data: Annotated[
+        str | None,
+        typer.Option("--eval-data", help="Judge before and after on a file with a column `answer`."),
+    ] = None,
+    seed: Seed = 0,
+    config: Config = None,
+    set_: Set = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Run a method from prompts to checkpoint, with its report."""
+    from inward.cli import pipeline
+
+    pipeline.run(
+        method,
+        model,
+        prompts,
+        out,
+        eval_task=eval_task,
+        eval_data=eval_data,
+        seed=seed,
+        config=config,
+        overrides=set_,
+    )
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    out: Out,
+    task: Annotated[str | None, typer.Option("--task", help="arithmetic")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="A file with a column `answer`.")] = None,
+    config: Config = None,
+    set_: Set = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Measure accuracy and calibration of a model."""
+    from inward.cli import pipeline
+
+    pipeline.evaluate_model(model, out, task=task, data=data, config=config, overrides=set_)
+
+
+@app.command()
+def sample(
+    model: Model,
+    prompts: Prompts,
+    out: Out,
+    seed: Seed = 0,
+    config: Config = None,
+    set_: Set = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Stage 1: write traces of every prompt into a run folder."""
+    from inward.cli import stages
+
+    stages.sample(model, prompts, out, seed=seed, config=config, overrides=set_)
+
+
+@app.command()
+def score(folder: Folder) -> None:
+    """Stage 2: find each trace's answer and compute every confidence measure."""
+    from inward.cli import stages
+
+    stages.score(folder)
+
+
+@app.command()
+def rank(
+    folder: Folder,
+    out: Annotated[Path | None, typer.Option("--out", help="Write to another folder, under other settings.")] = None,
+    set_: Set = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Stage 3: turn scored traces into preference pairs."""
+    from inward.cli import stages
+
+    stages.rank(folder, out, set_)
+
+
+@app.command()
+def train(
+    folder: Folder,
+    out: Annotated[Path | None, typer.Option("--out", help="Write to another folder, under other settings.")] = None,
+    set_: Set = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Stage 4: train on the pairs."""
+    from inward.cli import stages
+
+    stages.train(folder, out, set_)
+
+
+@app.command()
+def report(folder: Folder) -> None:
+    """Write the report of a run folder again."""
+    from inward import report as reports
+
+    typer.echo(reports.build(folder))
+
+
+def main() -> None:
+    """Run the command line; an error a user can mend is one line, not a traceback."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # TRL reports usage unless told not to
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    try:
+        app()
+    except InwardError as error:
+        typer.secho("error: ", fg="red", nl=False, err=True)
+        typer.echo(str(error), err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command continues where it stopped", err=True)
+        sys.exit(130)

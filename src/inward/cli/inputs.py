@@ -1,0 +1,105 @@
+"""From what the user typed to what the stages take: models, prompts, problems, manifests."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from inward import models, organism
+from inward.config import EvaluationSettings, PromptSettings
+from inward.errors import DataError, SettingsError
+from inward.methods.rlsf import Start
+from inward.models import ModelSettings
+from inward.runs import digest, hash_folder
+from inward.sample import check_prompts, refuse_long
+from inward.tasks import TASKS, arithmetic
+from inward.tasks.files import read_problems, read_prompts
+from inward.types import Artifact, Manifest, Problem, Prompt
+
+EMBEDDED_PROMPTS = 256
+TASK_PROBLEMS = 320
+VERSIONED = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "numpy")
+
+
+def start_from(model: str, settings: ModelSettings) -> Start:
+    """The start checkpoint: `embedded:<name>`, a folder or a hub id."""
+    kind, _, name = model.partition(":")
+    path = organism.path(name) if kind == "embedded" else models.resolve(model, settings)
+    models.check_folder(path, settings)
+    return Start(model, path, settings)
+
+
+def prompts_from(source: str, settings: PromptSettings, start: Start, seed: int) -> list[Prompt]:
+    """Prompts of `embedded`, a file or a hub data set, every one of which the model can take."""
+    if source == "embedded":
+        prompts = arithmetic.prompts(settings.limit or EMBEDDED_PROMPTS, seed)
+    else:
+        prompts = read_prompts(source, split=settings.split, limit=settings.limit)
+    too_long = check_prompts(prompts, start.policy)
+    if settings.too_long == "error":
+        refuse_long(too_long, start.policy)
+    kept = [prompt for prompt in prompts if prompt.id not in set(too_long)]
+    if not kept:
+        raise DataError(f"every prompt of {source} fills the model's context of {start.policy.context} tokens")
+    return kept
+
+
+def problems_from(task: str | None, data: str | None, settings: EvaluationSettings, start: Start) -> list[Problem]:
+    """Problems of a named task or a file; none where neither is asked for."""
+    if task is not None and data is not None:
+        raise SettingsError("give a task or a data file to evaluate on, not both")
+    if task is not None:
+        if task not in TASKS:
+            raise SettingsError(f"task {task!r} is unknown; choose one of {', '.join(TASKS)}, or give a data file")
+        problems = TASKS[task](settings.num_problems or TASK_PROBLEMS, settings.seed)
+    elif data is not None:
+        problems = read_problems(data, limit=settings.num_problems)
+    else:
+        return []
+    refuse_long(check_prompts([problem.prompt for problem in problems], start.policy), start.policy)
+    return problems
+
+
+def manifest_for(
+    method: str,
+    settings: Mapping[str, object],
+    recipe: str,
+    seed: int,
+    start: Start,
+    prompts: tuple[str, Sequence[Prompt]] | None,
+    problems: tuple[str, Sequence[Problem]] | None,
+) -> Manifest:
+    """What this run is, for its folder."""
+    return Manifest(
+        inward=version("inward"),
+        method=method,
+        settings=dict(settings),
+        recipe=recipe,
+        seed=seed,
+        start=Artifact(name=start.name, sha256=hash_folder(start.path)),
+        data=_artifact(prompts),
+        evaluation=_artifact(problems),
+        labels_used=False,
+        versions={"python": platform.python_version()} | {name: version(name) for name in VERSIONED},
+        hardware={
+            "system": platform.platform(),
+            "processors": str(os.cpu_count()),
+            "device": str(models.pick_device(start.settings)),
+        },
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _artifact(data: tuple[str, Sequence[Prompt | Problem]] | None) -> Artifact | None:
+    if data is None or not data[1]:
+        return None
+    return Artifact(name=data[0], sha256=digest(data[1]), num_records=len(data[1]))
+
+
+def fresh_or_own(out: Path | None, default: str) -> Path:
+    """The run folder asked for, or a default name in the working directory."""
+    return out or Path(default)

@@ -1,0 +1,146 @@
+"""`inward run`, `inward demo` and `inward evaluate`: compose inputs, method, evaluation and report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from inward import evaluate, report
+from inward.cli import console, inputs
+from inward.cli.judge import judge
+from inward.config import RunConfig, evaluate_config, run_config
+from inward.methods import rlsf
+from inward.methods.rlsf import Start
+from inward.runs import RunFolder
+from inward.types import EvalItem, EvalReport, PreferencePair, Problem, ScoredGroup
+
+SECONDS = {
+    "before/scored": "evaluate_before",
+    "before/items": "evaluate_before",
+    "before/report": "evaluate_before",
+    "traces": "sample",
+    "scored": "score",
+    "pairs": "rank",
+    "train": "train",
+    "after/scored": "evaluate_after",
+    "after/items": "evaluate_after",
+    "after/report": "evaluate_after",
+    "compare": "evaluate_after",
+}
+"""Stages of the log, and the key of summary.json that their seconds go to."""
+
+
+def run(
+    method: str,
+    model: str,
+    prompts: str,
+    out: Path,
+    *,
+    eval_task: str | None,
+    eval_data: str | None,
+    seed: int,
+    config: Path | None,
+    overrides: Sequence[str],
+) -> None:
+    """A method from prompts to checkpoint, judged before and after where problems are given."""
+    cfg = run_config(method, model, config, overrides)
+    console.note(f"{method} from {model}, settings: {cfg.recipe}")
+    start = inputs.start_from(model, cfg.settings.model)
+    asked = inputs.prompts_from(prompts, cfg.prompts, start, seed)
+    problems = inputs.problems_from(eval_task, eval_data, cfg.evaluation, start)
+    task = eval_task or eval_data
+    manifest = inputs.manifest_for(
+        method, cfg.plain(), cfg.recipe, seed, start, (prompts, asked), (task, problems) if task else None
+    )
+    with console.progress() as progress, RunFolder.open(out, manifest, progress=progress) as folder:
+        before = _judge(start, problems, task, folder, "before", cfg)
+        checkpoint = rlsf.run(asked, start, folder, cfg.settings, seed=seed)
+        trained = Start(str(checkpoint), checkpoint, cfg.settings.model)
+        after = _judge(trained, problems, task, folder, "after", cfg)
+        summary = _summary(folder, task, model, before, after)
+        folder.write_json("summary.json", summary)
+        report.build(out)
+    console.show_summary(folder.read_json("summary.json"))
+    console.show_places(out, checkpoint=True)
+
+
+def evaluate_model(
+    model: str,
+    out: Path,
+    *,
+    task: str | None,
+    data: str | None,
+    config: Path | None,
+    overrides: Sequence[str],
+) -> None:
+    """Judge one checkpoint."""
+    cfg, recipe = evaluate_config(model, config, overrides)
+    start = inputs.start_from(model, cfg.model)
+    problems = inputs.problems_from(task, data, cfg.evaluation, start)
+    name = task or data or ""
+    manifest = inputs.manifest_for("evaluate", cfg.plain(), recipe, cfg.evaluation.seed, start, None, (name, problems))
+    with console.progress() as progress, RunFolder.open(out, manifest, progress=progress) as folder:
+        judged = judge(start, problems, name, folder, "before", cfg.answer, cfg.evaluation)
+        folder.write_json("summary.json", _summary(folder, name, model, judged, None))
+        report.build(out)
+    console.show_summary(folder.read_json("summary.json"))
+    console.show_places(out)
+
+
+Judged = tuple[EvalReport, Sequence[EvalItem]]
+
+
+def _judge(
+    start: Start, problems: Sequence[Problem], task: str | None, folder: RunFolder, name: str, cfg: RunConfig
+) -> Judged | None:
+    if not problems or task is None:
+        return None
+    judged = judge(start, problems, task, folder, name, cfg.settings.answer, cfg.evaluation)
+    start.release()
+    return judged
+
+
+def _summary(
+    folder: RunFolder, task: str | None, model: str, before: Judged | None, after: Judged | None
+) -> dict[str, Any]:
+    difference = None
+    if before and after:
+        with folder.timed("compare"):
+            difference = evaluate.compare(before[1], after[1])
+    seconds: dict[str, float] = {}
+    for stage, spent in folder.seconds().items():
+        key = SECONDS.get(stage, stage)
+        seconds[key] = round(seconds.get(key, 0.0) + spent, 3)
+    manifest = folder.manifest
+    return {
+        "method": manifest.method,
+        "task": task,
+        "model": model,
+        "labels_used": manifest.labels_used,
+        "seed": manifest.seed,
+        "recipe": manifest.recipe,
+        "before": before[0].metrics if before else None,
+        "after": after[0].metrics if after else None,
+        "difference": difference,
+        "pass_k": before[0].pass_k if before else None,
+        "counts": _counts(folder),
+        "seconds": seconds,
+    }
+
+
+def _counts(folder: RunFolder) -> dict[str, int]:
+    """What the training data came to; nothing for an evaluation."""
+    if folder.manifest.data is None:
+        return {}
+    counts = dict.fromkeys(("prompts", "traces", "traces_without_span", "traces_truncated"), 0)
+    for group in folder.records("scored", ScoredGroup):
+        counts["prompts"] += 1
+        counts["traces"] += len(group.traces)
+        counts["traces_without_span"] += sum(t.answer_tokens is None for t in group.traces)
+        counts["traces_truncated"] += sum(t.trace.finish_reason == "length" for t in group.traces)
+    pairs = folder.records("pairs", PreferencePair)
+    counts["pairs"] = len(pairs)
+    counts["prompts_with_pairs"] = len({pair.prompt.id for pair in pairs})
+    counts["pairs_too_long"] = sum(e["too_long"] for e in folder.events() if e["event"] == "trained")
+    return counts

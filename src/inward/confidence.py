@@ -1,0 +1,56 @@
+"""From token signals to one number per trace. Higher always means surer.
+
+Every measure has the same shape: `measure(signals, answer) -> [N]`, where `answer` is True on the tokens of the
+final answer. A trace without tokens to average gets 0 for the answer measures (no span: no confidence) and NaN for the
+others. To use a measure of your own, pass the function.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from inward.batch import TokenSignals
+
+Measure = Callable[[TokenSignals, Tensor], Tensor]
+
+
+def _mean(values: Float[Tensor, "N C"], mask: Bool[Tensor, "N C"], empty: float) -> Float[Tensor, " N"]:
+    count = mask.sum(1)
+    mean = values.masked_fill(~mask, 0.0).sum(1) / count.clamp(min=1)
+    return torch.where(count > 0, mean, torch.full_like(mean, empty))
+
+
+def answer_disparity(signals: TokenSignals, answer: Bool[Tensor, "N C"]) -> Float[Tensor, " N"]:
+    """Mean disparity over the answer span, in [-1, 1]; 0 without a span (RLSF, arXiv 2507.21931)."""
+    return _mean(signals.disparity, answer & signals.mask, empty=0.0)
+
+
+def answer_probability(signals: TokenSignals, answer: Bool[Tensor, "N C"]) -> Float[Tensor, " N"]:
+    """Mean probability of the answer tokens, in [0, 1]; 0 without a span."""
+    return _mean(signals.logprob.exp(), answer & signals.mask, empty=0.0)
+
+
+def mean_logprob(signals: TokenSignals, answer: Bool[Tensor, "N C"]) -> Float[Tensor, " N"]:
+    """Mean log-probability of the completion tokens, nats, at most 0 (RLIF's trajectory entropy, negated)."""
+    return _mean(signals.logprob, signals.mask, empty=float("nan"))
+
+
+def neg_entropy(signals: TokenSignals, answer: Bool[Tensor, "N C"]) -> Float[Tensor, " N"]:
+    """Minus the mean token entropy of the completion, nats, at most 0 (RLIF's token entropy, negated)."""
+    return _mean(-signals.entropy, signals.mask, empty=float("nan"))
+
+
+def self_certainty(signals: TokenSignals, answer: Bool[Tensor, "N C"]) -> Float[Tensor, " N"]:
+    """Mean KL(U || p) over the completion tokens, nats, at least 0 (RLIF, arXiv 2506.17219)."""
+    return _mean(signals.self_certainty, signals.mask, empty=float("nan"))
+
+
+CONFIDENCE: dict[str, Measure] = {
+    "answer_disparity": answer_disparity,
+    "answer_probability": answer_probability,
+    "mean_logprob": mean_logprob,
+    "neg_entropy": neg_entropy,
+    "self_certainty": self_certainty,
+}

@@ -1,0 +1,246 @@
+"""From YAML and `--set` to settings: strict, with the path of every mistake in its message."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from inward.answers import AnswerSettings
+from inward.errors import InwardError, SettingsError
+from inward.methods import rlsf
+from inward.models import ModelSettings
+
+T = TypeVar("T")
+
+@dataclass(frozen=True, kw_only=True)
+class PromptSettings:
+    """Which prompts of a file are used."""
+
+    limit: int | None = None
+    """The first so many; None: all. For `embedded`, how many are made (256 where None)."""
+    split: str = "train"
+    """Of a hub data set."""
+    too_long: Literal["error", "drop"] = "error"
+    """What happens where a prompt fills the model's context."""
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise SettingsError(f"limit must be at least 1, got {self.limit}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """How a checkpoint is judged."""
+
+    num_problems: int | None = None
+    """The first so many of a file, or how many a generated task makes (320 where None)."""
+    num_samples: int = 16
+    """Samples per problem, beside the greedy trace; 0 for the greedy trace alone."""
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_completion_tokens: int | None = None
+    """None: the model's own `max_new_tokens`, else 256."""
+    batch_rows: int = 256
+    """Traces decoded at once."""
+    seed: int = 1
+    """Of the samples, and of the problems a generated task makes; the run's own seed does not move it."""
+
+    def __post_init__(self) -> None:
+        if self.num_problems is not None and self.num_problems < 1:
+            raise SettingsError(f"num_problems must be at least 1, got {self.num_problems}")
+        if self.num_samples < 0:
+            raise SettingsError(f"num_samples must be at least 0, got {self.num_samples}")
+        if not self.temperature > 0 or not 0 < self.top_p <= 1:
+            raise SettingsError("temperature must be above 0 and top_p in (0, 1]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A whole `inward run`: the prompts, the method's own settings and the evaluation.
+
+    In a file the method's settings stand beside `prompts` and `evaluation`, not in a table of their own.
+    """
+
+    method: str
+    recipe: str
+    """Where the defaults came from: `paper`, `shipped:<name>` or a file."""
+    prompts: PromptSettings
+    evaluation: EvaluationSettings
+    settings: rlsf.Settings
+
+    def plain(self) -> dict[str, Any]:
+        """Nested plain values, as in a configuration file."""
+        return {
+            "prompts": dataclasses.asdict(self.prompts),
+            "evaluation": dataclasses.asdict(self.evaluation),
+            **dataclasses.asdict(self.settings),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """An `inward evaluate`."""
+
+    model: ModelSettings = ModelSettings()
+    answer: AnswerSettings = AnswerSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+    def plain(self) -> dict[str, Any]:
+        """Nested plain values, as in a configuration file."""
+        return dataclasses.asdict(self)
+
+
+METHODS: dict[str, type[rlsf.Settings]] = {"rlsf": rlsf.Settings}
+
+SHIPPED: dict[tuple[str, str], str] = {
+    ("rlsf", "embedded"): "rlsf-embedded.yaml",
+    ("evaluate", "embedded"): "evaluate-embedded.yaml",
+}
+"""Recipe that stands in for the paper's where no --config is given, by method and kind of model."""
+
+
+def run_config(method: str, model: str, file: Path | None, overrides: Sequence[str]) -> RunConfig:
+    """Settings of a method from a recipe, a file and `--set` overrides, each winning over the one before.
+
+    Args:
+        method: a key of `METHODS`.
+        model: the model as the user named it; `embedded:*` takes the shipped recipe where there is no file.
+        file: a YAML file, or None.
+        overrides: texts like `pairs.gamma=0.5`; the value is read as YAML.
+
+    Raises:
+        SettingsError: a setting is unknown, of the wrong type or out of range; the message names its path.
+    """
+    if method not in METHODS:
+        raise SettingsError(f"method {method!r} is unknown; choose one of {', '.join(METHODS)}")
+    return _run_config(method, *_values(method, model, file, overrides))
+
+
+def stored_config(method: str, stored: Mapping[str, object], recipe: str, overrides: Sequence[str]) -> RunConfig:
+    """Settings as a manifest keeps them, with overrides."""
+    values = copy.deepcopy(dict(stored))
+    for text in overrides:
+        _put(values, text)
+    return _run_config(method, values, recipe)
+
+
+def evaluate_config(model: str, file: Path | None, overrides: Sequence[str]) -> tuple[EvaluateConfig, str]:
+    """Settings of an evaluation, and where their defaults came from; see `run_config`."""
+    values, recipe = _values("evaluate", model, file, overrides)
+    return build(EvaluateConfig, values), recipe
+
+
+def _run_config(method: str, values: dict[str, Any], recipe: str) -> RunConfig:
+    own = {key: values.pop(key, {}) for key in ("prompts", "evaluation")}
+    return RunConfig(
+        method=method,
+        recipe=recipe,
+        prompts=_value(PromptSettings, own["prompts"], "prompts"),
+        evaluation=_value(EvaluationSettings, own["evaluation"], "evaluation"),
+        settings=build(METHODS[method], values),
+    )
+
+
+def _values(method: str, model: str, file: Path | None, overrides: Sequence[str]) -> tuple[dict[str, Any], str]:
+    recipe, values = "paper", {}
+    shipped = SHIPPED.get((method, model.partition(":")[0]))
+    if file is not None:
+        recipe, values = str(file), _read(file)
+    elif shipped:
+        path = Path(__file__).parent / "methods" / shipped
+        recipe, values = f"shipped:{path.stem}", _read(path)
+    if values.pop("method", method) != method:
+        raise SettingsError(f"{recipe} is not for {method}")
+    for text in overrides:
+        _put(values, text)
+    return values, recipe
+
+
+def build(config: type[T], values: Mapping[str, Any], path: str = "") -> T:
+    """Make a settings dataclass from plain values.
+
+    Raises:
+        SettingsError: a key is unknown or a value has the wrong type or range; the message names its path.
+    """
+    hints = typing.get_type_hints(config)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], hints, n=1)
+        known = ", ".join(path + key for key in hints)
+        hint = f"did you mean {path}{near[0]}?" if near else f"known are {known}"
+        raise SettingsError(f"unknown setting {path}{unknown[0]}; {hint}")
+    given = {key: _value(hints[key], value, f"{path}{key}") for key, value in values.items()}
+    try:
+        return config(**given)
+    except InwardError as error:
+        raise SettingsError(f"{path}{error}" if path else str(error)) from error
+
+
+def _value(hint: Any, value: Any, path: str) -> Any:
+    members = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    nested = next((m for m in members if dataclasses.is_dataclass(m)), None)
+    if nested is None:
+        try:
+            return TypeAdapter(hint).validate_python(value)
+        except ValidationError as error:
+            raise SettingsError(f"{path}: {error.errors()[0]['msg']}, got {value!r}") from error
+    if value is None and type(None) in members:
+        return None
+    if not isinstance(value, Mapping):
+        raise SettingsError(f"{path} takes a table of settings, got {value!r}")
+    return build(typing.cast("type[Any]", nested), value, path + ".")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read {file}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} is no YAML: {error}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise SettingsError(f"{file} must hold settings by name, found a {type(values).__name__}")
+    return values
+
+
+def _put(values: dict[str, Any], text: str) -> None:
+    key, sign, value = text.partition("=")
+    *tables, name = key.strip().split(".")
+    if not sign or not name:
+        raise SettingsError(f"--set takes name=value, as in pairs.gamma=0.5; got {text!r}")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"--set {key}: {value!r} is no YAML value") from error
+
+    def enter(table: dict[str, Any], part: str) -> dict[str, Any]:
+        inner = table.get(part)
+        if not isinstance(inner, dict):
+            inner = table[part] = {}
+        return inner
+
+    reduce(enter, tables, values)[name] = float(parsed) if _is_number(parsed) else parsed
+
+
+def _is_number(value: object) -> bool:
+    """YAML 1.1 reads `1e-4` as text, for want of a point."""
+    if not isinstance(value, str):
+        return False
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return "e" in value.lower()

@@ -1,0 +1,165 @@
+"""The page: one self-contained HTML text, without scripts, from the data of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+
+from inward.report import sections
+from inward.report.data import RunData
+from inward.report.figures import ranges
+from inward.report.markup import NOTHING, esc
+from inward.report.metrics import GROUPS, METRICS, Metric, change, get, interval, number, verdict
+from inward.report.words import headline
+from inward.types import Estimate
+
+KEY_METRICS = ("greedy_accuracy", "ece", "auroc", "sampled_accuracy")
+
+_HATCHES = """<svg class="defs" aria-hidden="true"><defs>
+<pattern id="over" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">
+<rect width="6" height="6"/><path d="M0 0V6" stroke-width="3"/></pattern>
+<pattern id="under" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(-45)">
+<rect width="6" height="6"/><path d="M0 0V6" stroke-width="2"/></pattern>
+</defs></svg>"""
+
+
+def render(data: RunData) -> str:
+    """Write the whole page.
+
+    Text from data is escaped; a content policy forbids scripts and requests on top of that.
+    """
+    claim, evidence = headline(data)
+    shown = [
+        ("result", "Result", _result(data)),
+        ("metrics", "All metrics", _metrics(data)),
+        ("calibration", "Calibration", sections.calibration(data)),
+        ("cost", "What it cost", sections.price(data)),
+        ("training", "Training data", sections.training(data)),
+        ("traces", "Traces", sections.traces(data)),
+        ("run", "The run", sections.run(data)),
+        ("next", "What to do next", sections.next_steps(data)),
+    ]
+    shown = [(anchor, name, body) for anchor, name, body in shown if body]
+    links = "".join(f'<a href="#{anchor}">{name}</a>' for anchor, name, _ in shown)
+    bodies = "".join(
+        f'<section id="{anchor}">{"" if anchor == "result" else f"<h2>{name}</h2>"}{body}</section>'
+        for anchor, name, body in shown
+    )
+    manifest = data.manifest
+    about = f"<b>{esc(manifest.method)}</b> of <b>{esc(manifest.start.name)}</b>"
+    if data.task:
+        about += f" on <b>{esc(data.task)}</b>"
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="referrer" content="no-referrer">
+<title>{esc(manifest.method)} of {esc(manifest.start.name)}: {claim}</title>
+<style>{files("inward.report").joinpath("style.css").read_text("utf-8")}</style>
+</head>
+<body>
+{_HATCHES}
+<main>
+<header class="masthead"><p class="eyebrow">{about}</p><h1>{claim}</h1><p class="lead">{evidence}</p></header>
+<nav aria-label="Sections">{links}</nav>
+{_warnings(data)}{bodies}
+<footer class="page">Made by inward {esc(manifest.inward)} from the files of this run folder.</footer>
+</main>
+</body>
+</html>
+"""
+
+
+def _warnings(data: RunData) -> str:
+    if not data.warnings:
+        return ""
+    lines = "".join(f"<li>{esc(warning)}</li>" for warning in data.warnings)
+    return f'<div class="notice"><b>Warnings</b><ul>{lines}</ul></div>'
+
+
+def _result(data: RunData) -> str:
+    if data.before is None and data.after is None:
+        return (
+            '<div class="notice">No checkpoint of this run was evaluated, so this page cannot say whether '
+            "training helped. Name a task to evaluate on and run again, or judge the checkpoint by itself with "
+            "<code>inward evaluate</code>.</div>"
+        )
+    return f'<div class="cards">{"".join(_card(METRICS[key], data) for key in KEY_METRICS)}</div>'
+
+
+def _card(metric: Metric, data: RunData) -> str:
+    before, after = get(data.before, metric.key), get(data.after, metric.key)
+    last = after if after is not None else before
+    if last is None:
+        return ""
+    was = change_line = pill = ""
+    if before is not None and after is not None:
+        was = f'<span class="was">{number(metric, before.value)} →</span> '
+        difference = get(data.difference, metric.key)
+        judged = verdict(metric, difference)
+        pill = f'<span class="pill {judged.style}">{judged.word}</span>'
+        if difference is not None:
+            between = interval(metric, difference, difference=True)
+            change_line = f"{change(metric, difference.value)}<br>95%: {between}"
+    else:
+        change_line = f"95%: {interval(metric, last)}"
+    drawn = [(style, one) for style, one in (("before", before), ("after", after)) if one is not None]
+    return (
+        f'<div class="card"><h3>{metric.label}</h3><p class="value">{was}{number(metric, last.value)}</p>'
+        f'{pill}<p class="change">{change_line}</p>{ranges(drawn)}</div>'
+    )
+
+
+def _metrics(data: RunData) -> str:
+    judged = [(name, metrics) for name, metrics in (("Before", data.before), ("After", data.after)) if metrics]
+    if not judged:
+        return ""
+    both = len(judged) == 2
+    heads = [name if both else "Value" for name, _ in judged] + (["Difference", "Verdict"] if both else []) + ["n"]
+    rows: list[str] = []
+    for group, metrics in GROUPS.items():
+        body = [_row(metric, [source for _, source in judged], data) for metric in metrics]
+        if any(body):
+            rows.append(f'<tr class="group"><th colspan="{len(heads) + 1}" scope="colgroup">{group}</th></tr>')
+            rows.extend(body)
+    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
+    verdicts = (
+        " Differences are paired: the same problems before and after. <b>Better</b> and <b>worse</b> are said only "
+        "where the interval of the difference leaves zero out; otherwise there is no clear change."
+        if both
+        else ""
+    )
+    return (
+        f"<p>Beneath each number its 95% interval; n is the number of problems.{verdicts}</p>"
+        f'<div class="scroll" tabindex="0"><table><thead><tr><th scope="col">Metric</th>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _row(metric: Metric, judged: list[Mapping[str, Estimate]], data: RunData) -> str:
+    estimates = [get(source, metric.key) for source in judged]
+    if all(one is None for one in estimates):
+        return ""
+    cells = [
+        NOTHING if one is None else f"{number(metric, one.value)}<small>{interval(metric, one)}</small>"
+        for one in estimates
+    ]
+    if len(judged) == 2:
+        difference = get(data.difference, metric.key)
+        word = verdict(metric, difference)
+        shown = NOTHING
+        if difference is not None:
+            between = interval(metric, difference, difference=True)
+            shown = f"{change(metric, difference.value)}<small>{between}</small>"
+        cells += [shown, f'<span class="pill {word.style}">{word.word}</span>']
+    cells.append(f"{max(one.n for one in estimates if one is not None):,}")
+    label = metric.label.replace("@k", f"@{_pass_k(data)}")
+    head = f'<th scope="row">{label}<small>{metric.about}</small></th>'
+    return f"<tr>{head}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+
+
+def _pass_k(data: RunData) -> str:
+    judged = data.judged_after or data.judged_before
+    return "k" if judged is None else str(judged.report.pass_k)

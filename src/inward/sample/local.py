@@ -1,0 +1,145 @@
+"""Sample traces from a Hugging Face model on this machine: i.i.d. samples, CoT branches, or both.
+
+Branching is CoT decoding (arXiv 2402.10200, as used by RLSF): the K most probable first tokens, end of sequence
+barred, each continued greedily.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from inward.errors import DataError, SettingsError
+from inward.models import Policy, decode, render, token_ends
+from inward.sample.decode import Decoded, Decoding, Row, decode_rows
+from inward.types import FinishReason, Prompt, SamplingParams, Source, Trace, TraceGroup
+
+PAPER_NEW_TOKENS = 256
+"""RLSF's `max_generation_length`, taken where neither the user nor the model says otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingSettings:
+    """How many traces per prompt, and how they are decoded. Defaults: CoT decoding as in RLSF's code."""
+
+    strategy: Literal["sample", "branch", "both", "greedy"] = "branch"
+    """`both` draws samples and adds the branches."""
+    group_size: int = 16
+    """Sampled traces per prompt."""
+    num_branches: int = 10
+    """K of CoT decoding (RLSF README: 10)."""
+    temperature: float = 1.0
+    """Of sampled traces; signals are recorded at temperature 1 whatever it is."""
+    top_p: float = 1.0
+    max_completion_tokens: int | None = None
+    """None: the model's own `max_new_tokens`, else 256 (RLSF)."""
+    batch_rows: int = 256
+    """Traces decoded at once; changes speed and memory only. Halved where memory runs out."""
+
+    def __post_init__(self) -> None:
+        if self.group_size < 1 or self.num_branches < 1 or self.batch_rows < 1:
+            raise SettingsError("group_size, num_branches and batch_rows must be at least 1")
+        if not self.temperature > 0:
+            raise SettingsError(f"temperature must be above 0, got {self.temperature}; for greedy use strategy=greedy")
+        if not 0 < self.top_p <= 1:
+            raise SettingsError(f"top_p must be in (0, 1], got {self.top_p}")
+        if self.max_completion_tokens is not None and self.max_completion_tokens < 1:
+            raise SettingsError("max_completion_tokens must be at least 1")
+
+    def params(self, policy: Policy, seed: int) -> SamplingParams:
+        """Resolve what depends on the model."""
+        samples, branches = self.strategy in ("sample", "both"), self.strategy in ("branch", "both")
+        return SamplingParams(
+            strategy=self.strategy,
+            group_size=self.group_size if samples else 0,
+            num_branches=min(self.num_branches, _branchable(policy)) if branches else 0,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_completion_tokens=self.max_completion_tokens or policy.default_new_tokens or PAPER_NEW_TOKENS,
+            seed=seed,
+        )
+
+
+def _branchable(policy: Policy) -> int:
+    vocabulary = policy.model.config.get_text_config().vocab_size
+    return vocabulary - sum(i < vocabulary for i in policy.eos_ids)
+
+
+def check_prompts(prompts: Iterable[Prompt], policy: Policy) -> list[str]:
+    """Render every prompt once, so that one that cannot be sampled is refused before any work.
+
+    Returns:
+        Ids of the prompts that fill the model's whole context.
+    """
+    return [prompt.id for prompt in prompts if len(render(prompt, policy)) >= policy.context]
+
+
+def refuse_long(too_long: Sequence[str], policy: Policy) -> None:
+    """Raise DataError naming the prompts that leave no room for a completion."""
+    if too_long:
+        shown = ", ".join(too_long[:5]) + (", ..." if len(too_long) > 5 else "")
+        raise DataError(
+            f"{len(too_long)} prompts fill the {policy.context} tokens of {policy.name}'s context: {shown}; "
+            "shorten them, or set prompts.too_long=drop to leave them out"
+        )
+
+
+def sample(
+    prompts: Sequence[Prompt], policy: Policy, params: SamplingParams, *, batch_rows: int = 256
+) -> Iterator[TraceGroup]:
+    """One group of traces per prompt, in order.
+
+    Args:
+        prompts: what to ask; ids must be distinct, since they key the random streams.
+        policy: the frozen model.
+        params: see `SamplingSettings.params`.
+        batch_rows: traces decoded at once.
+
+    Yields:
+        Groups with the greedy trace first, then samples, then branches, each trace with its signals.
+    """
+    ids = [render(prompt, policy) for prompt in prompts]
+    refuse_long([p.id for p, i in zip(prompts, ids, strict=True) if len(i) >= policy.context], policy)
+    rooms = [min(params.max_completion_tokens, policy.context - len(i)) for i in ids]
+    unstopped = FinishReason.LENGTH if policy.eos_ids else FinishReason.FIXED
+    # Rows decoded together share one length limit, so that no row runs past its context.
+    for room, indices in _runs(rooms):
+        rows = [row for index in indices for row in _rows(index, prompts[index].id, params)]
+        decoding = Decoding(temperature=params.temperature, top_p=params.top_p, max_new_tokens=room, seed=params.seed)
+        decoded: list[Decoded] = []
+        for start in range(0, len(rows), batch_rows):
+            decoded += decode_rows(policy, ids, rows[start : start + batch_rows], decoding)
+        texts = [decode(policy.tokenizer, d.ids) for d in decoded]
+        ends = token_ends(policy.tokenizer, [d.ids for d in decoded], texts)
+        made = zip(rows, decoded, texts, ends, strict=True)
+        for index, members in itertools.groupby(made, key=lambda item: item[0].prompt):
+            traces = tuple(
+                Trace(
+                    prompt_id=prompts[index].id,
+                    index=position,
+                    source=row.source,
+                    prompt_ids=tuple(ids[index]),
+                    completion_ids=one.ids,
+                    completion=text,
+                    token_ends=end,
+                    finish_reason=FinishReason.STOP if one.stopped else unstopped,
+                    policy=policy.name,
+                    signals=one.signals,
+                )
+                for position, (row, one, text, end) in enumerate(members)
+            )
+            yield TraceGroup(prompt=prompts[index], traces=traces, sampling=params)
+
+
+def _runs(rooms: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
+    for room, members in itertools.groupby(range(len(rooms)), key=lambda index: rooms[index]):
+        yield room, list(members)
+
+
+def _rows(index: int, prompt_id: str, params: SamplingParams) -> list[Row]:
+    greedy = [Row(prompt=index, key="", source=Source.GREEDY)] * (params.strategy in ("greedy", "evaluate"))
+    samples = [Row(prompt=index, key=f"{prompt_id}/{i}", source=Source.SAMPLE) for i in range(params.group_size)]
+    branches = [Row(prompt=index, key="", source=Source.BRANCH, branch=rank) for rank in range(params.num_branches)]
+    return greedy + samples + branches

@@ -1,0 +1,74 @@
+"""Ask the frozen model for its final answer where none can be read off the trace (RLSF's extraction prompt).
+
+The question is appended to prompt and trace as text, without a chat template, and continued greedily for at most 20
+tokens. Where the answer stands in the original trace is found later, by `inward.answers.locate`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Iterable, Iterator
+
+from inward import answers
+from inward.answers import AnswerSettings
+from inward.errors import SettingsError
+from inward.models import Policy, decode
+from inward.sample.decode import Decoding, Row, decode_rows
+from inward.types import Source, Trace, TraceGroup
+
+PROBE_TOKENS = 20
+"""RLSF's limit for the reply."""
+
+
+def probe(
+    groups: Iterable[TraceGroup], policy: Policy, settings: AnswerSettings, *, batch_rows: int = 256
+) -> Iterator[TraceGroup]:
+    """Fill in `answer_probe` on the traces that `settings.elicit` names.
+
+    A trace too long to take question and reply within the model's context is left without a probe.
+
+    Raises:
+        SettingsError: `elicit` is `always` and the tokenizer cannot write the question.
+    """
+    if settings.elicit == "never":
+        yield from groups
+        return
+    question = " " + answers.probe_prompt(settings.kind, settings.labels)
+    question_ids = list(policy.tokenizer(question, add_special_tokens=False)["input_ids"])  # pyright: ignore[reportArgumentType]
+    if decode(policy.tokenizer, question_ids).split() != question.split():
+        message = f"the tokenizer of {policy.name} cannot write {question.strip()!r}, so no answer can be asked for"
+        if settings.elicit == "always":
+            raise SettingsError(f"{message}; set answer.elicit=never")
+        warnings.warn(f"{message}; answers are only read off the traces", stacklevel=2)
+        yield from groups
+        return
+    room = len(question_ids) + PROBE_TOKENS
+    for group in groups:
+        asked = [
+            trace
+            for trace in group.traces
+            if _wants(trace, settings) and len(trace.prompt_ids) + len(trace.completion_ids) + room <= policy.context
+        ]
+        texts = [[*trace.prompt_ids, *_without_eos(trace, policy), *question_ids] for trace in asked]
+        rows = [Row(prompt=i, key="", source=Source.GREEDY) for i in range(len(asked))]
+        decoding = Decoding(temperature=1.0, top_p=1.0, max_new_tokens=PROBE_TOKENS, seed=0)
+        replies = [
+            decode(policy.tokenizer, reply.ids)
+            for start in range(0, len(rows), batch_rows)
+            for reply in decode_rows(policy, texts, rows[start : start + batch_rows], decoding)
+        ]
+        by_index = {trace.index: reply for trace, reply in zip(asked, replies, strict=True)}
+        traces = (dataclasses.replace(t, answer_probe=by_index.get(t.index)) for t in group.traces)
+        yield dataclasses.replace(group, traces=tuple(traces))
+
+
+def _wants(trace: Trace, settings: AnswerSettings) -> bool:
+    if settings.elicit == "always":
+        return True
+    return answers.find(trace.completion, settings.kind, settings.labels) is None
+
+
+def _without_eos(trace: Trace, policy: Policy) -> tuple[int, ...]:
+    ids = trace.completion_ids
+    return ids[:-1] if ids and ids[-1] in policy.eos_ids else ids

@@ -1,0 +1,339 @@
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from inward.errors import DataError
+from inward.evaluate import METRICS, compare, judge, report
+from inward.types import (
+    EvalItem,
+    FinishReason,
+    JudgedTrace,
+    Outcome,
+    Problem,
+    Prompt,
+    ScoredGroup,
+    ScoredTrace,
+    Source,
+    Span,
+    Trace,
+)
+
+RIGHT, WRONG, NONE, UNSCORED = Outcome.CORRECT, Outcome.INCORRECT, Outcome.NO_ANSWER, Outcome.UNSCORED
+NEED_SAMPLES = {
+    "sampled_accuracy",
+    "majority_accuracy",
+    "pass_at_k",
+    "ece_sampled",
+    "brier_sampled",
+    "auroc_sampled",
+}
+
+
+def scored(index, source, answer, *, probability=0.8, disparity=0.6, finish=FinishReason.STOP, length=3):
+    return ScoredTrace(
+        trace=Trace(
+            prompt_id="q",
+            index=index,
+            source=source,
+            prompt_ids=(1,),
+            completion_ids=(5,) * length,
+            completion=f"#### {answer}",
+            token_ends=(1,) * length,
+            finish_reason=finish,
+            policy="test",
+        ),
+        answer=answer,
+        answer_chars=None if answer is None else Span(start=5, end=6),
+        answer_tokens=None if answer is None else Span(start=1, end=2),
+        measures={"answer_probability": probability, "answer_disparity": disparity, "neg_entropy": -0.5},
+    )
+
+
+def group(*traces, prompt_id="q"):
+    return ScoredGroup(prompt=Prompt(id=prompt_id, text="?"), traces=traces, confidence="answer_disparity")
+
+
+def problem(answer, prompt_id="q"):
+    return Problem(prompt=Prompt(id=prompt_id, text="?"), answer=answer)
+
+
+def judged(outcome, probability=0.0, disparity=0.0, *, entropy=1.0, length=10, truncated=False):
+    return JudgedTrace(
+        index=0,
+        answer=None if outcome is NONE else "1",
+        outcome=outcome,
+        probability=probability,
+        disparity=disparity,
+        has_span=outcome is not NONE,
+        entropy=entropy,
+        length=length,
+        truncated=truncated,
+    )
+
+
+def item(prompt_id, greedy, samples=(), majority_outcome=NONE):
+    return EvalItem(
+        prompt_id=prompt_id,
+        gold="1",
+        greedy=greedy,
+        samples=tuple(samples),
+        majority=None if majority_outcome is NONE else "1",
+        majority_outcome=majority_outcome,
+    )
+
+
+@pytest.fixture
+def four_problems():
+    """Greedy: right .95, wrong .91, right .55, none. Two samples each: right share 1, 1/2, 0, 0."""
+    yes, no = judged(RIGHT, 0.8, length=4, entropy=0.2), judged(WRONG, 0.6, length=8, entropy=0.6)
+    return [
+        item("a", judged(RIGHT, 0.95, 0.9), [yes, yes], RIGHT),
+        item("b", judged(WRONG, 0.91, 0.85), [yes, no], RIGHT),
+        item("c", judged(RIGHT, 0.55, -0.2), [no, no], WRONG),
+        item("d", judged(NONE), [judged(NONE, length=16, entropy=1.0, truncated=True), no], WRONG),
+    ]
+
+
+def values(metrics):
+    return {key: estimate.value for key, estimate in metrics.items()}
+
+
+def test_judge_grades_greedy_samples_and_majority_against_the_gold_answer():
+    traces = [
+        scored(0, Source.GREEDY, "7", probability=0.9, disparity=0.7),
+        scored(1, Source.SAMPLE, "8"),
+        scored(2, Source.SAMPLE, "8"),
+        scored(3, Source.SAMPLE, "7"),
+        scored(4, Source.SAMPLE, None),
+    ]
+    [judgement] = judge([group(*traces)], [problem("other", "unused"), problem("8")], "number")
+    assert judgement.prompt_id == "q" and judgement.gold == "8"
+    assert judgement.greedy.outcome is WRONG
+    assert [s.outcome for s in judgement.samples] == [RIGHT, RIGHT, WRONG, NONE]
+    assert (judgement.majority, judgement.majority_outcome) == ("8", RIGHT)
+    greedy = judgement.greedy
+    assert (greedy.probability, greedy.disparity, greedy.entropy, greedy.length) == (0.9, 0.7, 0.5, 3)
+    assert greedy.has_span and not greedy.truncated
+    assert judgement.samples[3].probability == 0.0 and not judgement.samples[3].has_span
+
+
+def test_judge_without_samples_has_no_majority():
+    [judgement] = judge([group(scored(0, Source.GREEDY, "8"))], [problem("8")], "number")
+    assert judgement.samples == ()
+    assert (judgement.majority, judgement.majority_outcome) == (None, NONE)
+
+
+def test_judge_grades_the_answer_of_a_truncated_trace():
+    cut = scored(0, Source.GREEDY, "8", finish=FinishReason.LENGTH)
+    [judgement] = judge([group(cut)], [problem("8")], "number")
+    assert judgement.greedy.truncated and judgement.greedy.outcome is RIGHT
+
+
+def test_judge_keeps_a_confidence_that_rounding_lifted_above_one_in_range():
+    trace = scored(0, Source.GREEDY, "8", probability=1.0000002, disparity=1.0000001)
+    [judgement] = judge([group(trace)], [problem("8")], "number")
+    assert judgement.greedy.probability == judgement.greedy.disparity == 1.0
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ([group(scored(0, Source.GREEDY, "8"), prompt_id="z")], "No problem has the prompt id 'z'"),
+        ([group(scored(0, Source.SAMPLE, "8"))], "has 0 greedy, 1 sampled and 0 other"),
+        ([group(*[scored(i, Source.GREEDY, "8") for i in (0, 1)])], "has 2 greedy"),
+        ([group(scored(0, Source.GREEDY, "8"), scored(1, Source.BRANCH, "8"))], "1 other"),
+        ([group(scored(0, Source.GREEDY, "8"))] * 2, "Two groups have the prompt id 'q'"),
+        ([group(replace(scored(0, Source.GREEDY, "8"), measures={}))], "lacks the measure"),
+    ],
+)
+def test_judge_refuses_groups_it_cannot_judge(groups, message):
+    with pytest.raises(DataError, match=message):
+        list(judge(groups, [problem("8")], "number"))
+
+
+def test_judge_refuses_problems_that_share_an_id():
+    with pytest.raises(DataError, match="share a prompt id"):
+        list(judge([], [problem("8"), problem("9")], "number"))
+
+
+def test_report_by_hand(four_problems):
+    result = report(four_problems, "arithmetic", "before")
+    assert values(result.metrics) == pytest.approx(
+        {
+            "greedy_accuracy": 2 / 4,
+            "sampled_accuracy": 3 / 8,
+            "majority_accuracy": 2 / 4,
+            "pass_at_k": 2 / 4,
+            # bins: d |0 - 0|, c |1 - .55|, a and b |.5 - .93| twice
+            "ece": (0.45 + 2 * 0.43) / 4,
+            "brier": (0.05**2 + 0.91**2 + 0.45**2 + 0) / 4,
+            # right .95 .55, wrong .91 0: three of four pairs
+            "auroc": 3 / 4,
+            # disparity .9 .85 (-.2 -> 0) 0; bins: c and d |.5 - 0| twice, a and b |.5 - .875| twice
+            "ece_disparity": (2 * 0.5 + 2 * 0.375) / 4,
+            "brier_disparity": (0.1**2 + 0.85**2 + 1 + 0) / 4,
+            # right .9 0, wrong .85 0: two pairs won, one tied
+            "auroc_disparity": 2.5 / 4,
+            # three right at .8, four wrong at .6, one none at 0
+            "ece_sampled": (3 * 0.2 + 4 * 0.6 + 0) / 8,
+            "brier_sampled": (3 * 0.04 + 4 * 0.36) / 8,
+            "auroc_sampled": 1.0,
+            "ece_answered": (0.45 + 2 * 0.43) / 3,
+            # each answer has a bin of its own
+            "ece_equal_mass": (0.05 + 0.91 + 0.45 + 0) / 4,
+            "confidence": (0.95 + 0.91 + 0.55 + 0) / 4,
+            "entropy": (3 * 0.2 + 4 * 0.6 + 1.0) / 8,
+            "length": (3 * 4 + 4 * 8 + 16) / 8,
+            "answer_rate": 3 / 4,
+            "truncated_rate": 1 / 8,
+        }
+    )
+    assert {estimate.n for key, estimate in result.metrics.items() if key != "ece_answered"} == {4}
+    assert result.metrics["ece_answered"].n == 3
+    assert (result.task, result.checkpoint, result.pass_k, result.num_problems) == (
+        "arithmetic",
+        "before",
+        2,
+        4,
+    )
+    assert (result.num_truncated, result.num_no_answer, result.num_unscored) == (1, 1, 0)
+
+
+def test_report_holds_three_calibrations_that_agree_with_the_metrics(four_problems):
+    result = report(four_problems, "t", "c")
+    greedy, disparity, sampled = result.calibration
+    assert [(c.measure, c.answers) for c in result.calibration] == [
+        ("answer_probability", "greedy"),
+        ("answer_disparity", "greedy"),
+        ("answer_probability", "sampled"),
+    ]
+    assert (greedy.ece, disparity.auroc, sampled.brier) == (
+        result.metrics["ece"],
+        result.metrics["auroc_disparity"],
+        result.metrics["brier_sampled"],
+    )
+    assert [b.count for b in greedy.bins] == [1, 0, 0, 0, 0, 1, 0, 0, 0, 2]
+    assert [p.risk for p in greedy.risk_coverage] == pytest.approx([0, 1 / 2, 1 / 3, 1 / 2])
+    assert (greedy.num_without_span, disparity.num_without_span, sampled.num_without_span) == (1, 1, 1)
+    assert "negative values set to 0" in disparity.mapping
+
+
+def test_report_does_not_depend_on_the_order_of_problems(four_problems):
+    # as text, since empty bins hold NaN, which equals nothing
+    assert repr(report(reversed(four_problems), "t", "c")) == repr(report(four_problems, "t", "c"))
+
+
+def test_undecided_answers_are_left_out_and_counted(four_problems):
+    plain = report(four_problems, "t", "c")
+    extra = item("e", judged(UNSCORED, 0.9), [judged(UNSCORED, 0.9)] * 2, UNSCORED)
+    result = report([*four_problems, extra], "t", "c")
+    assert result.num_unscored == 3 and result.num_problems == 5
+    unaffected = set(METRICS) - {"entropy", "length", "answer_rate", "truncated_rate"}
+    for key in unaffected:
+        assert result.metrics[key].value == pytest.approx(plain.metrics[key].value), key
+        assert result.metrics[key].n == plain.metrics[key].n, key
+    assert result.metrics["answer_rate"].value == 4 / 5
+    change = compare([*four_problems, extra], [*four_problems, extra])
+    assert (change["greedy_accuracy"].n, change["answer_rate"].n) == (4, 5)
+
+
+def test_an_undecided_sample_leaves_the_pooled_accuracy_right():
+    # a: 2 of 2 right; b: 0 of 1 right, its other sample undecided. Pooled 2/3, not 1/2; pass@2 from a alone.
+    items = [
+        item("a", judged(RIGHT, 0.9), [judged(RIGHT, 0.9)] * 2, RIGHT),
+        item("b", judged(WRONG, 0.9), [judged(WRONG, 0.9), judged(UNSCORED, 0.9)], WRONG),
+    ]
+    metrics = report(items, "t", "c").metrics
+    assert metrics["sampled_accuracy"].value == pytest.approx(2 / 3)
+    assert (metrics["pass_at_k"].value, metrics["pass_at_k"].n) == (1.0, 1)
+
+
+def test_without_samples_their_metrics_are_undefined_and_the_rest_describes_greedy_traces():
+    items = [
+        item("a", judged(RIGHT, 0.9, length=4, entropy=0.2)),
+        item("b", judged(WRONG, 0.7, length=8, entropy=0.4, truncated=True)),
+    ]
+    result = report(items, "t", "c")
+    assert {key for key, estimate in result.metrics.items() if math.isnan(estimate.value)} == NEED_SAMPLES
+    assert all(result.metrics[key].n == 0 for key in NEED_SAMPLES)
+    metrics = values(result.metrics)
+    assert (metrics["length"], metrics["truncated_rate"]) == (6.0, 0.5)
+    assert metrics["entropy"] == pytest.approx(0.3)
+    assert result.pass_k == 0 and result.num_truncated == 1
+    assert result.calibration[2].risk_coverage == ()
+
+
+def test_when_everything_is_right_accuracy_still_has_an_interval_and_auroc_is_undefined():
+    items = [item(str(i), judged(RIGHT, 0.9), [judged(RIGHT, 0.9)] * 4, RIGHT) for i in range(10)]
+    metrics = report(items, "t", "c").metrics
+    for key in ("greedy_accuracy", "sampled_accuracy", "majority_accuracy", "pass_at_k"):
+        # Wilson: 10 / (10 + 1.96^2)
+        assert (metrics[key].value, metrics[key].high) == (1.0, 1.0)
+        assert metrics[key].low == pytest.approx(0.7225, abs=1e-4)
+    assert math.isnan(metrics["auroc"].value) and math.isnan(metrics["auroc_sampled"].low)
+    assert metrics["ece"].value == pytest.approx(0.1)
+
+
+def test_when_nothing_is_answered_confidence_is_zero_and_so_is_ece():
+    result = report([item(str(i), judged(NONE, 0.4)) for i in range(3)], "t", "c")
+    metrics = values(result.metrics)
+    assert metrics["greedy_accuracy"] == metrics["confidence"] == metrics["ece"] == metrics["brier"] == 0.0
+    assert metrics["answer_rate"] == 0.0 and result.num_no_answer == 3
+    assert math.isnan(metrics["ece_answered"]) and result.metrics["ece_answered"].n == 0
+    assert result.calibration[0].num_without_span == 3
+
+
+def test_report_and_compare_refuse_what_they_cannot_use(four_problems):
+    with pytest.raises(DataError, match="evaluate at least one"):
+        report([], "t", "c")
+    with pytest.raises(DataError, match="evaluate at least one"):
+        compare([], [])
+    with pytest.raises(DataError, match="'a' was judged twice"):
+        report([*four_problems, four_problems[0]], "t", "c")
+    with pytest.raises(DataError, match="2 problems were judged on one side only, 'a' among them"):
+        compare(four_problems[1:], four_problems[:-1])
+
+
+def test_compare_where_every_problem_improves():
+    before = [item(str(i), judged(WRONG, 0.9), [judged(WRONG, 0.9)] * 2, WRONG) for i in range(8)]
+    after = [item(str(i), judged(RIGHT, 0.9), [judged(RIGHT, 0.9)] * 2, RIGHT) for i in reversed(range(8))]
+    change = compare(before, after)
+    assert list(change) == list(METRICS)
+    for key in ("greedy_accuracy", "sampled_accuracy", "majority_accuracy", "pass_at_k"):
+        assert (change[key].value, change[key].low, change[key].high, change[key].n) == (1.0, 1.0, 1.0, 8)
+    # |0 - .9| before, |1 - .9| after
+    assert change["ece"].value == pytest.approx(-0.8)
+    assert math.isnan(change["auroc"].value)
+
+
+def test_compare_is_after_minus_before_of_the_reports_and_pairs_problems_by_id(four_problems):
+    swapped = [replace(i, greedy=judged(RIGHT, 0.7, 0.5)) for i in four_problems]
+    change = compare(four_problems, swapped[::-1])
+    old, new = report(four_problems, "t", "c").metrics, report(swapped, "t", "c").metrics
+    for key in METRICS:
+        assert change[key].value == pytest.approx(new[key].value - old[key].value, nan_ok=True), key
+    # Pairing cancels what the problems share: nothing changed in the samples.
+    assert (change["sampled_accuracy"].low, change["sampled_accuracy"].high) == (0.0, 0.0)
+
+
+def test_compare_uses_the_smaller_number_of_samples(four_problems):
+    fewer = [replace(i, samples=i.samples[:1]) for i in four_problems]
+    change = compare(four_problems, fewer)
+    # pass@1 of two samples is 1, 1/2, 0, 0; of the first one 1, 1, 0, 0
+    assert change["pass_at_k"].value == pytest.approx(2 / 4 - 1.5 / 4)
+    none = [replace(i, samples=()) for i in four_problems]
+    against_none = compare(four_problems, none)
+    assert math.isnan(against_none["sampled_accuracy"].value)
+    # Greedy traces on both sides, so no difference in length.
+    assert against_none["length"].value == 0.0
+
+
+def test_the_page_of_metrics_says_what_the_code_says():
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    section = page.split("\n## Evaluation\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+?) \|$", section, flags=re.MULTILINE)
+    assert {key: tuple(rest) for key, *rest in rows} == METRICS
+    assert len(rows) == len(METRICS)
