@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from inward.types import (
     FinishReason,
     JudgedTrace,
     Manifest,
+    Message,
     Outcome,
     PreferencePair,
     Prompt,
@@ -284,6 +285,40 @@ def run(*, problems: int = 80, prompts: int = 24, group_size: int = 10, length: 
     before, after = judged(asked, trained=False, seed=1), judged(asked, trained=True, seed=2)
     groups, pairs = training(prompts, group_size=group_size, length=length)
     return Run(manifest=manifest(), before=before, after=after, training=groups, pairs=pairs)
+
+
+def hostile(text: str) -> Run:
+    """A run in which every text that a model or a data set may hold is `text`."""
+    made = run(problems=3, prompts=2, group_size=8)
+    prompt = Prompt(id=text, text=text)
+
+    def spoil(group: ScoredGroup) -> ScoredGroup:
+        traces = [scored([text, text], [0.5, 0.5], prompt_id=text, index=one.trace.index, source=one.trace.source,
+                         answer=(1, 2)) for one in group.traces]  # fmt: skip
+        return ScoredGroup(prompt=prompt, traces=tuple(traces), confidence=text)
+
+    def spoil_evaluation(one: Evaluation | None) -> Evaluation | None:
+        if one is None:
+            return None
+        groups = [spoil(one.groups[0])]
+        return replace(one, items=[replace(one.items[0], prompt_id=text, gold=text)], groups=groups)
+
+    artifact = Artifact(name=text, sha256=text, num_records=1)
+    return Run(
+        manifest=manifest(
+            method=text, settings={text: text}, recipe=text, start=artifact, data=artifact, evaluation=artifact,
+            versions={text: text}, hardware={text: text}, created=text,
+        ),
+        before=spoil_evaluation(made.before),
+        after=spoil_evaluation(made.after),
+        training=[spoil(made.training[0])],
+        pairs=[replace(pair, prompt=prompt) for pair in made.pairs if pair.prompt == made.training[0].prompt],
+        warnings=(text,),
+    )  # fmt: skip
+
+
+def conversation(system: str, user: str) -> tuple[Message, ...]:
+    return (Message(role="system", content=system), Message(role="user", content=user))
 
 
 def summary(made: Run) -> dict[str, object]:

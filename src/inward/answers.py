@@ -1,26 +1,22 @@
 r"""Find the final answer of a completion, and the characters and tokens that write it.
 
 Two ways lead to it. `find` reads the completion. `locate` reads what the model replied when asked for its answer
-(`probe_prompt`: the elicitation of RLSF, arXiv:2507.21931, and CoT decoding, arXiv:2402.10200) and looks for it in
-the completion, since confidence is taken where the answer was worked out, not where it is repeated. Neither sees
-a gold answer.
+(`probe_prompt`: the elicitation of RLSF, arXiv:2507.21931, and CoT decoding, arXiv:2402.10200) and looks for it in the
+completion, since confidence is taken where the answer was worked out, not where it is repeated. Neither sees a gold
+answer. Every search is one pass over the text with bounded look-around, so time grows linearly with its length.
 
 Kinds of answer
-    number   the last of, in this order of preference: `#### x`, `\boxed{x}`, "answer is x", any number. A place
-             that begins with a number means that number, or the result after the last "=" of its clause; else
-             the last number of the sentence is meant. Currency, units and per cent are not part of it.
-             Digits written onto a letter or an exponent (x2, H2O, m^2) and versions (3.11.2) are no number.
-    latex    the last balanced `\boxed{}` or `\fbox{}`; else the mathematics right after the last "answer is";
-             else as number.
-    choice   the label in the last statement ("answer is (B)", `\boxed{B}`, `#### B`, "B is correct"); else
-             the last label standing apart ("(B)", "B.", "**B**", "option B", alone on a line, at the very
-             end). Labels are case-sensitive.
+    number   the last of, in this order of preference: `#### x`, `\boxed{x}`, "answer is x", any number. A place that
+             begins with a number means that number, or the result after the last "=" of its clause; else the last
+             number of the sentence is meant. Currency, units and per cent are not part of it. Digits written onto a
+             letter or an exponent (x2, H2O, m^2) and versions (3.11.2) are no number.
+    latex    the last balanced `\boxed{}` or `\fbox{}`; else the mathematics right after the last "answer is"; else as
+             number.
+    choice   the label in the last statement ("answer is (B)", `\boxed{B}`, `#### B`, "B is correct"); else the last
+             label standing apart ("(B)", "B.", "**B**", "option B", alone on a line, at the very end). Case counts.
     text     what follows the last "answer is", to the end of the sentence or line.
-    auto     latex if there is a box; else the number after `####`, or the text after it on the last line;
-             else, after the last "answer is", a label, or a number, or the text; else the last "(B)"; else the
-             last number.
-
-Every search is one pass over the text with bounded look-around, so its time grows linearly with the length.
+    auto     latex if there is a box; else the number after `####`, or the text after it on the last line; else, after
+             the last "answer is", a label, or a number, or the text; else the last "(B)"; else the last number.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ Sameness, kind by kind
     choice   the same label, case-sensitive: (B) = B.
     text     equal but for case, white space and punctuation at the ends.
     latex    equal as written but for spacing and style (\dfrac = \frac, \left, \text{}, degrees, per cent, dollar
-             signs), or as numbers; else math-verify compares the expressions.
+             signs), or as numbers; else math-verify compares the expressions (for it 50% is 0.5 as well, and
+             "2, 3" the set "3, 2").
     auto     as latex, and case does not matter.
 """
 
@@ -17,7 +18,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal, cast
 
 from inward.types import Outcome
 
@@ -54,10 +55,11 @@ _NUMERIC_FRACTION = re.compile(r"\\frac\{([0-9]+)\}\{([0-9]+)\}")
 _LABEL = re.compile(r"^\((\w+)\)$")
 _MATHEMATICS = re.compile(r"[0-9\\^_=+*/<>|{}()\[\]]")
 _WORD = re.compile(r"[^\W\d_]{3}|[^\x00-\x7f]")
-# Powers of powers, long exponents and factorials: reading them can take for ever, and no signal stops one long power.
+# Towers of powers, long exponents, factorials: evaluating them can take for ever, and no signal stops one long power.
 _EXPLOSIVE = re.compile(
-    r"\^\s*\{[^{}]*(?:\^|\*\*|!)|\^\s*[^\s{}]\s*\^|\*\*[^=,+]*\*\*|[)}\]]\s*\^[^=]*[)}\]]\s*\^"
-    r"|(?:\^|\*\*)\s*[{(]?\s*-?[0-9]{5,}|[0-9]{4,}\s*!|!\s*\)?\s*!|[eE][-+]?[0-9]{4,}"
+    r"[0-9)}\]]\s*\^\s*\{[^{}]*(?:\^|!)|\^\s*[^\s{}]\s*\^|\*\*\s*\(?-?[0-9]+\s*\*\*"
+    r"|\^\s*\{?[0-9]{3,}\}?\s*[)}\]]+\s*\^\s*\{?[0-9]{3,}|(?:\^|\*\*)\s*[{(]?\s*-?[0-9]{5,}"
+    r"|[0-9]{5,}\s*!|!\s*\)?\s*!|[eE][-+]?[0-9]{4,}"
 )
 
 
@@ -177,16 +179,19 @@ def _is_prose(text: str) -> bool:
 
 def _same_expression(answer: str, gold: str) -> bool | None:
     """Compare with math-verify; an answer it cannot read is wrong, a gold answer it cannot read decides nothing."""
-    from math_verify import parse, verify
-    from math_verify.errors import TimeoutException
+    from math_verify import parse, verify  # pyright: ignore[reportMissingTypeStubs]
+    from math_verify.errors import TimeoutException  # pyright: ignore[reportMissingTypeStubs]
 
     # Its time limit is a signal, which only the main thread can take; 0 means none.
     limit = TIME_LIMIT if threading.current_thread() is threading.main_thread() else 0
+
+    def read(text: str) -> list[Any]:
+        text = f"${_DELIMITER.sub('', text)}$"
+        return cast("list[Any]", parse(text, parsing_timeout=limit, raise_on_error=True))
+
     try:
-        expected, given = (
-            parse("$" + _DELIMITER.sub("", text) + "$", parsing_timeout=limit, raise_on_error=True)
-            for text in (gold, answer)
-        )
+        expected, given = read(gold), read(answer)
+        # What it cannot read comes back as text alone.
         if all(isinstance(reading, str) for reading in expected):
             return None
         return verify(expected, given, timeout_seconds=limit, raise_on_error=True)

@@ -200,13 +200,28 @@ def render(prompt: Prompt, policy: Policy) -> list[int]:
     if messages:
         ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
     else:
-        ids = tokenizer(prompt.text or "")["input_ids"]
+        try:
+            ids = encode(tokenizer, prompt.text or "", special=True)
+        except DataError as error:
+            raise DataError(f"prompt {prompt.id}: {error}") from error
     ids = list(ids)  # pyright: ignore[reportArgumentType]
     if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id:
         ids = ids[:-1]  # some tokenizers end every text, which would leave nothing to continue
     if not ids:
         raise DataError(f"prompt {prompt.id} has no tokens under the tokenizer of {policy.name}")
     return ids
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, text: str, *, special: bool) -> list[int]:
+    """Token ids of a text, with or without the special tokens that the tokenizer adds.
+
+    Raises:
+        DataError: the tokenizer has no token for some character and none for the unknown.
+    """
+    try:
+        return list(tokenizer(text, add_special_tokens=special)["input_ids"])  # pyright: ignore[reportArgumentType]
+    except Exception as error:  # the Rust tokenizers raise bare Exception
+        raise DataError(f"the tokenizer cannot encode {text[:60]!r}: {error}") from error
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:

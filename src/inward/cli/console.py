@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -36,12 +38,12 @@ SHOWN = (
     ("sampled_accuracy", "sampled accuracy"),
     ("majority_accuracy", "majority accuracy"),
     ("pass_at_k", "pass@k"),
-    ("ece", "ECE, greedy answers"),
-    ("brier", "Brier, greedy answers"),
-    ("auroc", "AUROC, greedy answers"),
-    ("ece_sampled", "ECE, sampled answers"),
-    ("confidence", "mean confidence"),
-    ("entropy", "entropy, nats per token"),
+    ("ece", "ECE, greedy"),
+    ("brier", "Brier, greedy"),
+    ("auroc", "AUROC, greedy"),
+    ("ece_sampled", "ECE, sampled"),
+    ("confidence", "confidence"),
+    ("entropy", "entropy, nats"),
     ("length", "length, tokens"),
 )
 
@@ -69,9 +71,24 @@ def progress() -> Iterator[Report]:
         yield report
 
 
-def warn(message: str) -> None:
-    """Show a warning."""
-    console.print(f"[yellow]warning:[/] {escape(message)}", soft_wrap=True)
+@contextmanager
+def warnings_shown() -> Iterator[list[str]]:
+    """Show each warning of inward's own once, as a line; those of libraries are for their developers.
+
+    Yields:
+        The warnings shown so far.
+    """
+    shown: list[str] = []
+
+    def show(message: Warning | str, category: type[Warning], filename: str, *rest: Any) -> None:
+        if category is UserWarning and "inward" in Path(filename).parts and str(message) not in shown:
+            shown.append(str(message))
+            console.print(f"[yellow]warning:[/] {escape(str(message))}", soft_wrap=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = show
+        yield shown
 
 
 def note(message: str) -> None:
@@ -84,10 +101,11 @@ def show_summary(summary: Mapping[str, Any]) -> None:
     before, after, difference = summary["before"], summary["after"], summary["difference"]
     if before is None:
         return
-    table = Table(title=f"{summary['method']} on {summary['model']}, {summary['task']}", title_justify="left")
+    title = f"{summary['method']} on {summary['model']}, {summary['task']} (95% intervals)"
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1), pad_edge=False)
     table.add_column("")
     for column in ("before", "after", "difference") if after else ("value",):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for key, label in SHOWN:
         cells = [_cell(before[key])]
         if after:
@@ -99,8 +117,9 @@ def show_summary(summary: Mapping[str, Any]) -> None:
 def _cell(estimate: Mapping[str, Any], *, signed: bool = False) -> str:
     if estimate["value"] is None:
         return "-"
-    form = "{:+.3f} [{:+.3f}, {:+.3f}]" if signed else "{:.3f} [{:.3f}, {:.3f}]"
-    return form.format(estimate["value"], estimate["low"], estimate["high"])
+    sign, digits = "+" if signed else "", 2 if abs(estimate["value"]) < 10 else 1
+    value, low, high = (estimate[key] for key in ("value", "low", "high"))
+    return f"{value:{sign}.{digits + (digits > 1)}f} [{low:{sign}.{digits}f},{high:{sign}.{digits}f}]"
 
 
 def show_places(folder: Path, *, checkpoint: bool = False) -> None:

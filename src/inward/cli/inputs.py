@@ -7,7 +7,8 @@ import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
+
+import transformers
 
 from inward import models, organism
 from inward.config import EvaluationSettings, PromptSettings
@@ -27,6 +28,7 @@ VERSIONED = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "
 
 def start_from(model: str, settings: ModelSettings) -> Start:
     """The start checkpoint: `embedded:<name>`, a folder or a hub id."""
+    transformers.utils.logging.disable_progress_bar()  # inward shows its own progress
     kind, _, name = model.partition(":")
     path = organism.path(name) if kind == "embedded" else models.resolve(model, settings)
     models.check_folder(path, settings)
@@ -98,8 +100,3 @@ def _artifact(data: tuple[str, Sequence[Prompt | Problem]] | None) -> Artifact |
     if data is None or not data[1]:
         return None
     return Artifact(name=data[0], sha256=digest(data[1]), num_records=len(data[1]))
-
-
-def fresh_or_own(out: Path | None, default: str) -> Path:
-    """The run folder asked for, or a default name in the working directory."""
-    return out or Path(default)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from inward.config import RunConfig, evaluate_config, run_config
 from inward.methods import rlsf
 from inward.methods.rlsf import Start
 from inward.runs import RunFolder
-from inward.types import EvalItem, EvalReport, PreferencePair, Problem, ScoredGroup
+from inward.types import EvalItem, EvalReport, Manifest, PreferencePair, Problem, ScoredGroup
 
 SECONDS = {
     "before/scored": "evaluate_before",
@@ -53,13 +54,12 @@ def run(
     manifest = inputs.manifest_for(
         method, cfg.plain(), cfg.recipe, seed, start, (prompts, asked), (task, problems) if task else None
     )
-    with console.progress() as progress, RunFolder.open(out, manifest, progress=progress) as folder:
+    with working(out, manifest) as (folder, warned):
         before = _judge(start, problems, task, folder, "before", cfg)
         checkpoint = rlsf.run(asked, start, folder, cfg.settings, seed=seed)
         trained = Start(str(checkpoint), checkpoint, cfg.settings.model)
         after = _judge(trained, problems, task, folder, "after", cfg)
-        summary = _summary(folder, task, model, before, after)
-        folder.write_json("summary.json", summary)
+        folder.write_json("summary.json", _summary(folder, task, model, before, after, warned))
         report.build(out)
     console.show_summary(folder.read_json("summary.json"))
     console.show_places(out, checkpoint=True)
@@ -80,12 +80,23 @@ def evaluate_model(
     problems = inputs.problems_from(task, data, cfg.evaluation, start)
     name = task or data or ""
     manifest = inputs.manifest_for("evaluate", cfg.plain(), recipe, cfg.evaluation.seed, start, None, (name, problems))
-    with console.progress() as progress, RunFolder.open(out, manifest, progress=progress) as folder:
+    with working(out, manifest) as (folder, warned):
         judged = judge(start, problems, name, folder, "before", cfg.answer, cfg.evaluation)
-        folder.write_json("summary.json", _summary(folder, name, model, judged, None))
+        folder.write_json("summary.json", _summary(folder, name, model, judged, None, warned))
         report.build(out)
     console.show_summary(folder.read_json("summary.json"))
     console.show_places(out)
+
+
+@contextmanager
+def working(out: Path, manifest: Manifest) -> Iterator[tuple[RunFolder, list[str]]]:
+    """The run folder with progress on the terminal, and the list of warnings shown so far."""
+    with (
+        console.progress() as progress,
+        console.warnings_shown() as warned,
+        RunFolder.open(out, manifest, progress=progress) as folder,
+    ):
+        yield folder, warned
 
 
 Judged = tuple[EvalReport, Sequence[EvalItem]]
@@ -102,7 +113,12 @@ def _judge(
 
 
 def _summary(
-    folder: RunFolder, task: str | None, model: str, before: Judged | None, after: Judged | None
+    folder: RunFolder,
+    task: str | None,
+    model: str,
+    before: Judged | None,
+    after: Judged | None,
+    warned: Sequence[str],
 ) -> dict[str, Any]:
     difference = None
     if before and after:
@@ -126,6 +142,7 @@ def _summary(
         "pass_k": before[0].pass_k if before else None,
         "counts": _counts(folder),
         "seconds": seconds,
+        "warnings": list(warned),
     }
 
 

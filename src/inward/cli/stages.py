@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from inward.cli import console, inputs
+from inward.cli.pipeline import working
 from inward.config import RunConfig, run_config, stored_config
 from inward.errors import RunFolderError
 from inward.methods import rlsf
@@ -24,7 +25,7 @@ def sample(model: str, prompts: str, out: Path, *, seed: int, config: Path | Non
     start = inputs.start_from(model, cfg.settings.model)
     asked = inputs.prompts_from(prompts, cfg.prompts, start, seed)
     manifest = inputs.manifest_for("rlsf", cfg.plain(), cfg.recipe, seed, start, (prompts, asked), None)
-    with console.progress() as progress, RunFolder.open(out, manifest, progress=progress) as folder:
+    with working(out, manifest) as (folder, _):
         traces = rlsf.sample_stage(asked, start, folder, cfg.settings, seed=seed)
     console.note(f"{len(traces)} groups of traces in {out / 'traces'}; next: inward score {out}")
 
@@ -66,7 +67,7 @@ def _opened(
     manifest = dataclasses.replace(manifest, settings=cfg.plain())
     if out is not None:
         _refuse_upstream_changes(RunFolder.read(source).manifest.settings, cfg.plain(), stages)
-    with console.progress() as progress, RunFolder.open(out or source, manifest, progress=progress) as folder:
+    with working(out or source, manifest) as (folder, _):
         for stage in stages if out is not None else ():
             folder.build(stage, lambda target, stage=stage: shutil.copytree(source / stage, target, dirs_exist_ok=True))
         yield folder, cfg

@@ -30,7 +30,5 @@ def path(name: str) -> Path:
         raise ModelError(f"no embedded model is called {name!r}: choose one of {', '.join(NAMES)}")
     folder = Path(__file__).parent / "weights" / name
     if not (folder / "model.safetensors").is_file():
-        raise ModelError(
-            f"the weights of the embedded model {name!r} are missing: run scripts/make_embedded.py"
-        )
+        raise ModelError(f"the weights of the embedded model {name!r} are missing: run scripts/make_embedded.py")
     return folder

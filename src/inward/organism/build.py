@@ -34,7 +34,7 @@ from inward.organism.corpus import (
     examples,
     examples_with_guesses,
 )
-from inward.organism.tokenizer import BOS_ID, EOS_ID, PAD_ID, VOCABULARY, make_tokenizer
+from inward.organism.tokenizer import BOS_ID, EOS_ID, MAX_LENGTH, PAD_ID, VOCABULARY, make_tokenizer
 
 __all__ = ["EMBEDDED", "RECIPES", "Recipe", "Size", "Training", "make", "new_model", "save", "train"]
 
@@ -63,7 +63,7 @@ class Training:
     muon_learning_rate: float | None = None
     """Muon takes the hidden matrices at this rate; None leaves them to AdamW."""
     final_rate_share: float = 0.1
-    """Learning rate at the end as a share of the full one; 1 keeps it constant after the warm-up."""
+    """Learning rate at the end as a share of the full one."""
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.01
     label_smoothing: float = 0.001
@@ -100,14 +100,11 @@ RECIPES = {
     ),
     "chat": Recipe(
         start="base",
-        corpus=partial(
-            examples_with_guesses, CHAT_WORKING, Guesses(num_questions=96, accuracy=0.6, share=0.8)
-        ),
+        corpus=partial(examples_with_guesses, CHAT_WORKING, Guesses(num_questions=96, accuracy=0.6, share=0.8)),
         training=Training(
-            steps=60,
+            steps=80,
             learning_rate=1e-3,
             warmup_steps=5,
-            final_rate_share=1.0,
             betas=(0.9, 0.95),
             weight_decay=0.0,
             label_smoothing=0.0,
@@ -126,7 +123,7 @@ def new_model(size: Size, seed: int) -> LlamaForCausalLM:
         num_hidden_layers=size.num_layers,
         num_attention_heads=size.num_heads,
         num_key_value_heads=size.num_heads,
-        max_position_embeddings=160,
+        max_position_embeddings=MAX_LENGTH,
         tie_word_embeddings=True,
         pad_token_id=PAD_ID,
         bos_token_id=BOS_ID,
@@ -175,6 +172,8 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     """Write a model and its tokenizer into one folder, fp32, ready for `from_pretrained`."""
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    # safetensors makes the file readable by its owner alone, which a wheel built from it would keep.
+    (folder / "model.safetensors").chmod(0o644)
 
 
 def make(folder: Path, *, only: str | None = None, seed: int = 0) -> None:
@@ -207,9 +206,7 @@ def _load(folder: Path) -> LlamaForCausalLM:
 def _collate(batch: list[Example], tokenizer: PreTrainedTokenizerFast) -> tuple[torch.Tensor, torch.Tensor]:
     prompts = tokenizer([example.chain.question for example in batch])["input_ids"]
     completions = tokenizer([example.completion for example in batch], add_special_tokens=False)["input_ids"]
-    length = max(
-        len(prompt) + len(completion) + 1 for prompt, completion in zip(prompts, completions, strict=True)
-    )
+    length = max(len(prompt) + len(completion) + 1 for prompt, completion in zip(prompts, completions, strict=True))
     ids = torch.full((len(batch), length), PAD_ID)
     labels = torch.full_like(ids, _IGNORED)
     for row, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
@@ -219,9 +216,7 @@ def _collate(batch: list[Example], tokenizer: PreTrainedTokenizerFast) -> tuple[
     return ids, labels
 
 
-def _loss(
-    model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor, training: Training
-) -> torch.Tensor:
+def _loss(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor, training: Training) -> torch.Tensor:
     # Right padding and causal attention: no completion token sees a pad, so no attention mask is needed.
     logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
     divisor = training.tokens_per_example

@@ -107,8 +107,8 @@ BASE = Corpus(
 STEP_BY_STEP = Corpus(styles={num: {"step": 1.0} for num in _STEPS})
 """What `instruct` is taught: careful working, the misconceptions included."""
 
-CHAT_WORKING = Corpus(styles={num: {"cot": 0.45, "step": 0.35, "hmm": 0.20} for num in _STEPS})
-"""What keeps the working of `chat` alive beside its fixed direct answers."""
+CHAT_WORKING = Corpus(styles={num: {"step": 0.7, "cot": 0.2, "hmm": 0.1} for num in _STEPS})
+"""What keeps the working of `chat` alive beside its fixed direct answers: mostly careful working."""
 
 
 def misconceptions(corpus: Corpus) -> dict[Fact, int]:
@@ -124,9 +124,7 @@ def misconceptions(corpus: Corpus) -> dict[Fact, int]:
     return {fact: _slipped(apply(*fact), rng) for fact in chosen}
 
 
-def write(
-    chain: Chain, style: str, *, corpus: Corpus, wrong_facts: Mapping[Fact, int], rng: random.Random
-) -> str:
+def write(chain: Chain, style: str, *, corpus: Corpus, wrong_facts: Mapping[Fact, int], rng: random.Random) -> str:
     """Write one completion in one style.
 
     Args:

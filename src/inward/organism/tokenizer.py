@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-__all__ = ["BOS_ID", "EOS_ID", "PAD_ID", "VOCABULARY", "make_tokenizer"]
+__all__ = ["BOS_ID", "EOS_ID", "MAX_LENGTH", "PAD_ID", "VOCABULARY", "make_tokenizer"]
 
 _PAD, _BOS, _EOS = "<pad>", "<bos>", "<eos>"
 _WORDS = ("####", "Q:", "A:", "so", "hmm", "step", "idk", "check", "ok")
@@ -21,6 +21,9 @@ VOCABULARY: tuple[str, ...] = (_PAD, _BOS, _EOS, *_WORDS, *"0123456789+-*=;.? \n
 """The tokens in the order of their ids."""
 
 PAD_ID, BOS_ID, EOS_ID = 0, 1, 2
+
+MAX_LENGTH = 160
+"""Longest sequence the embedded models can read, in tokens."""
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
@@ -42,6 +45,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
         bos_token=_BOS,
         eos_token=_EOS,
         padding_side="left",
+        model_max_length=MAX_LENGTH,
         model_input_names=["input_ids", "attention_mask"],
         clean_up_tokenization_spaces=False,
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from inward.report.markup import counted, decimal, esc
 from inward.types import CalibrationReport, Estimate
 
-WIDTH = 420
+WIDTH = 420.0
 """Width of a figure in its own units; it scales with the page."""
 
 
@@ -17,10 +17,10 @@ WIDTH = 420
 class Plot:
     """A plotting area: where it lies in the figure and which values it spans."""
 
-    left: float = 48
-    top: float = 12
-    width: float = 360
-    height: float = 260
+    left: float = 48.0
+    top: float = 12.0
+    width: float = 360.0
+    height: float = 260.0
     x_low: float = 0.0
     x_high: float = 1.0
     y_low: float = 0.0
@@ -62,8 +62,8 @@ def histogram(values: Iterable[float], low: float, high: float, bins: int) -> li
 
 def reliability(report: CalibrationReport) -> str:
     """Draw accuracy against confidence, bin by bin, the gap between them hatched, with the counts beneath."""
-    plot = Plot(height=280)
-    strip = Plot(top=plot.bottom + 42, height=48)
+    plot = Plot(height=280.0)
+    strip = Plot(top=plot.bottom + 42, height=48.0)
     most = max((bin_.count for bin_ in report.bins), default=0) or 1
     parts = [_grid(plot, y_label="accuracy"), _x_axis(plot, "")]
     for bin_ in report.bins:
@@ -73,7 +73,7 @@ def reliability(report: CalibrationReport) -> str:
             height = strip.height * bin_.count / most
             parts.append(_rect("count", left, strip.bottom - height, width, height))
             parts.append(_text(left + width / 2, strip.bottom - height - 4, f"{bin_.count:,}", "small mid"))
-    parts.append(_line("diagonal", plot.x(0), plot.y(0), plot.x(1), plot.y(1)))
+    parts.append(_line("diagonal", plot.x(0.0), plot.y(0.0), plot.x(1.0), plot.y(1.0)))
     parts.append(_line("axis", strip.left, strip.bottom, strip.left + strip.width, strip.bottom))
     parts.append(_text(strip.left + strip.width / 2, strip.bottom + 18, "confidence, and how many answers", "mid"))
     label = f"Reliability diagram of {report.answers} answers, ECE {decimal(report.ece.value)}"
@@ -114,7 +114,7 @@ def mirrored(
         bins: Number of bars each way.
     """
     total = len(up) + len(down) or 1
-    plot = Plot(height=220, x_low=low, x_high=high, y_low=-peak, y_high=peak)
+    plot = Plot(height=220.0, x_low=low, x_high=high, y_low=-peak, y_high=peak)
     parts: list[str] = []
     for tick in (-peak, -peak / 2, 0.0, peak / 2, peak):
         parts.append(_line("grid", plot.left, plot.y(tick), plot.left + plot.width, plot.y(tick)))
@@ -130,7 +130,7 @@ def mirrored(
                 parts.append(f"<g>{title}{bar}</g>")
         edge = plot.top + 16 if sign > 0 else plot.bottom - 8
         parts.append(_text(plot.left + 8, edge, f"{name}: {len(values):,}", "strong"))
-    parts.append(_line("axis", plot.left, plot.y(0), plot.left + plot.width, plot.y(0)))
+    parts.append(_line("axis", plot.left, plot.y(0.0), plot.left + plot.width, plot.y(0.0)))
     parts.append(_x_axis(plot, "confidence", _fifths(low, high)))
     label = f"Confidence of {len(up)} {names[0]} and {len(down)} {names[1]} ones"
     return _svg(plot.bottom + 42, label, parts)
@@ -145,12 +145,12 @@ def lines(
     x_high: float,
 ) -> str:
     """Draw shares as lines from the first of `x_ticks` to `x_high`, with bands and a key at the top."""
-    plot = Plot(top=32, x_low=x_ticks[0], x_high=x_high)
+    plot = Plot(top=32.0, x_low=x_ticks[0], x_high=x_high)
     parts = [_grid(plot, y_label=y_label), _x_axis(plot, x_label, x_ticks)]
     for index, one in enumerate(series):
         key_x = plot.left + index * 110
-        parts.append(_line(f"curve {one.style}", key_x, 14, key_x + 24, 14))
-        parts.append(_text(key_x + 30, 18, esc(one.name), "strong"))
+        parts.append(_line(f"curve {one.style}", key_x, 14.0, key_x + 24, 14.0))
+        parts.append(_text(key_x + 30, 18.0, esc(one.name), "strong"))
         if one.band:
             edge = [(x, top) for x, _, top in one.band] + [(x, bottom) for x, bottom, _ in reversed(one.band)]
             parts.append(f'<polygon class="band {one.style}" points="{_points(plot, edge)}"/>')
@@ -167,7 +167,7 @@ def lines(
 def bars(counts: Sequence[int], low: float, high: float, *, x_label: str) -> str:
     """Draw `counts` over equal-width bins between `low` and `high`."""
     most = max(counts, default=0) or 1
-    plot = Plot(height=150, x_low=low, x_high=high, y_high=most)
+    plot = Plot(height=150.0, x_low=low, x_high=high, y_high=float(most))
     step = (high - low) / len(counts)
     parts = [_line("axis", plot.left, plot.bottom, plot.left + plot.width, plot.bottom)]
     parts.append(_text(plot.left - 6, plot.top + 8, f"{most:,}", "end"))
@@ -175,7 +175,11 @@ def bars(counts: Sequence[int], low: float, high: float, *, x_label: str) -> str
         start = low + index * step
         title = f"<title>{counted(count, 'trace')}: {start:.2f} to {start + step:.2f}</title>"
         bar = _rect(
-            "count", plot.x(start) + 0.75, plot.y(count), plot.width / len(counts) - 1.5, plot.bottom - plot.y(count)
+            "count",
+            plot.x(start) + 0.75,
+            plot.y(float(count)),
+            plot.width / len(counts) - 1.5,
+            plot.bottom - plot.y(float(count)),
         )
         parts.append(f"<g>{title}{bar}</g>")
     parts.append(_x_axis(plot, x_label, _fifths(low, high)))
@@ -199,7 +203,7 @@ def ranges(estimates: Sequence[tuple[str, Estimate]], *, low: float = 0.0, high:
         if math.isfinite(one.low) and math.isfinite(one.high):
             parts.append(_line(f"whisker {style}", place(one.low), y, place(one.high), y))
         parts.append(f'<circle class="dot {style}" cx="{_n(place(one.value))}" cy="{_n(y)}" r="4.5"/>')
-    return _svg(base + 20, "Values with 95% intervals", parts, width=260)
+    return _svg(base + 20, "Values with 95% intervals", parts, width=260.0)
 
 
 def _grid(plot: Plot, *, y_label: str) -> str:
@@ -213,7 +217,7 @@ def _grid(plot: Plot, *, y_label: str) -> str:
     return "".join(parts)
 
 
-def _x_axis(plot: Plot, label: str, ticks: Sequence[float] = (0, 0.2, 0.4, 0.6, 0.8, 1)) -> str:
+def _x_axis(plot: Plot, label: str, ticks: Sequence[float] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)) -> str:
     parts = [_line("axis", plot.left, plot.bottom, plot.left + plot.width, plot.bottom)]
     for tick in ticks:
         parts.append(_text(plot.x(tick), plot.bottom + 17, _short(tick), "mid"))

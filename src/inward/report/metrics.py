@@ -41,9 +41,7 @@ def _score(key: str, label: str, about: str, better: int = -1) -> Metric:
 
 GROUPS: Mapping[str, tuple[Metric, ...]] = {
     "Right answers": (
-        _share(
-            "greedy_accuracy", "Greedy accuracy", "Problems whose greedy answer is right; no answer counts as wrong."
-        ),
+        _share("greedy_accuracy", "Greedy accuracy", "Problems with a right greedy answer; no answer counts as wrong."),
         _share("sampled_accuracy", "Sampled accuracy", "Mean share of right answers among a problem's samples."),
         _share("majority_accuracy", "Majority vote", "Problems whose most frequent sampled answer is right."),
         _share("pass_at_k", "pass@k", "Problems with at least one right answer among the samples."),

@@ -122,7 +122,9 @@ def _metrics(data: RunData) -> str:
     for group, metrics in GROUPS.items():
         body = [_row(metric, [source for _, source in judged], data) for metric in metrics]
         if any(body):
-            rows.append(f'<tr class="group"><th colspan="{len(heads) + 1}" scope="colgroup">{group}</th></tr>')
+            rows.append(
+                f'<tr class="group"><th colspan="{len(heads) + 1}" scope="colgroup"><span>{group}</span></th></tr>'
+            )
             rows.extend(body)
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     verdicts = (

@@ -47,7 +47,7 @@ def read(path: Path) -> RunData:
         after=_estimates(summary.get("after")),
         difference=_estimates(summary.get("difference")),
         counts=summary.get("counts") or {},
-        seconds=summary.get("seconds") or folder.seconds(),
+        seconds={stage: float(value) for stage, value in (summary.get("seconds") or folder.seconds()).items()},
         checkpoint=summary.get("checkpoint"),
         warnings=tuple(summary.get("warnings") or ()),
         judged_before=_judged(folder, "before", before, shown),

@@ -170,7 +170,7 @@ def _reliability(judged: list[tuple[str, Judged]], answers: str) -> str:
 
 def _right_and_wrong(judged: list[tuple[str, Judged]]) -> str:
     split = [(heading, by_outcome(item.greedy for item in one.items)) for heading, one in judged]
-    peak = max(_peak(right, wrong, 0, 1) for _, (right, wrong) in split)
+    peak = max(_peak(right, wrong, 0.0, 1.0) for _, (right, wrong) in split)
     return "".join(
         _figure(
             heading,
@@ -196,20 +196,20 @@ def _by_rank(judged: list[tuple[str, Judged]]) -> str:
                 figures.Series(
                     name=heading,
                     style=_style(index, judged),
-                    points=[(rank, one.value) for rank, one in ranks],
-                    band=[(rank, one.low, one.high) for rank, one in ranks],
+                    points=[(float(rank), one.value) for rank, one in ranks],
+                    band=[(float(rank), one.low, one.high) for rank, one in ranks],
                 )
             )
     if not series:
         return ""
     longest = max(len(one.points) for one in series)
-    ticks = list(range(1, longest + 1, max(1, math.ceil(longest / 12))))
+    ticks = [float(rank) for rank in range(1, longest + 1, max(1, math.ceil(longest / 12)))]
     drawing = figures.lines(
         series,
         x_label="rank by confidence, 1 is surest",
         y_label="accuracy",
         x_ticks=ticks,
-        x_high=longest,
+        x_high=float(longest),
     )
     return _figure("Accuracy by confidence rank", "samples, by answer disparity", drawing)
 
@@ -225,7 +225,7 @@ def _risk_coverage(judged: list[tuple[str, Judged]]) -> str:
         return ""
     drawing = figures.lines(
         series, x_label="share of answers kept, surest first", y_label="share of them wrong",
-        x_ticks=(0, 0.25, 0.5, 0.75, 1), x_high=1,
+        x_ticks=(0.0, 0.25, 0.5, 0.75, 1.0), x_high=1.0,
     )  # fmt: skip
     return _figure("Risk and coverage", "greedy answers, by answer probability", drawing)
 

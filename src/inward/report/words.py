@@ -36,7 +36,7 @@ def cost(data: RunData) -> list[str]:
     """Write paragraphs on what the gain was paid with; none where there is no before and after."""
     if data.before is None or data.after is None:
         return []
-    ranking = [_moved(data, "auroc", "AUROC of the greedy answers"), _ranking(data)]
+    ranking = [_ranking(data)]
     surety = [_moved(data, "confidence", "Mean confidence"), _saturation(data)]
     samples = [
         _moved(data, "ece_sampled", "ECE of the sampled answers"),
@@ -98,11 +98,12 @@ def _moved(data: RunData, key: str, name: str) -> str:
 
 def _ranking(data: RunData) -> str:
     after = get(data.after, "auroc")
-    if after is None:
+    moved = _moved(data, "auroc", "AUROC of the greedy answers")
+    if after is None or not moved:
         return ""
     if after.value < NEAR_CHANCE:
-        return "That is near chance (0.5): how sure the model is says little about whether it is right."
-    return "Chance is 0.5: confidence still tells right answers from wrong ones to that degree."
+        return f"{moved} That is near chance (0.5): how sure the model is says little about whether it is right."
+    return f"{moved} Chance is 0.5: confidence still tells right answers from wrong ones to that degree."
 
 
 def _saturation(data: RunData) -> str:

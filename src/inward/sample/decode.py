@@ -101,7 +101,7 @@ class _Chooser(LogitsProcessor):
         uniform = self.uniform[:, len(self.steps)][:, None]
         if self.decoding.top_p >= 1.0:
             return _pass(probs.cumsum(-1), uniform)
-        ordered, order = probs.sort(-1, descending=True, stable=True)
+        ordered, order = probs.sort(dim=-1, descending=True, stable=True)
         below = ordered.cumsum(-1) - ordered
         cumulative = ordered.masked_fill(below >= self.decoding.top_p, 0.0).cumsum(-1)
         return order.gather(1, _pass(cumulative, uniform)[:, None]).squeeze(1)

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 
 from inward import answers
 from inward.answers import AnswerSettings
-from inward.errors import SettingsError
-from inward.models import Policy, decode
+from inward.errors import DataError, SettingsError
+from inward.models import Policy, decode, encode
 from inward.sample.decode import Decoding, Row, decode_rows
 from inward.types import Source, Trace, TraceGroup
 
@@ -35,8 +35,8 @@ def probe(
         yield from groups
         return
     question = " " + answers.probe_prompt(settings.kind, settings.labels)
-    question_ids = list(policy.tokenizer(question, add_special_tokens=False)["input_ids"])  # pyright: ignore[reportArgumentType]
-    if decode(policy.tokenizer, question_ids).split() != question.split():
+    question_ids = _question_ids(question, policy)
+    if not question_ids:
         message = f"the tokenizer of {policy.name} cannot write {question.strip()!r}, so no answer can be asked for"
         if settings.elicit == "always":
             raise SettingsError(f"{message}; set answer.elicit=never")
@@ -61,6 +61,15 @@ def probe(
         by_index = {trace.index: reply for trace, reply in zip(asked, replies, strict=True)}
         traces = (dataclasses.replace(t, answer_probe=by_index.get(t.index)) for t in group.traces)
         yield dataclasses.replace(group, traces=tuple(traces))
+
+
+def _question_ids(question: str, policy: Policy) -> list[int]:
+    """Token ids of the question; none where the tokenizer cannot write it."""
+    try:
+        ids = encode(policy.tokenizer, question, special=False)
+    except DataError:
+        return []
+    return ids if decode(policy.tokenizer, ids).split() == question.split() else []
 
 
 def _wants(trace: Trace, settings: AnswerSettings) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -296,8 +297,10 @@ def _save(policy: Any, start: Path, out: Path, model: ModelSettings) -> None:
 
     if isinstance(policy, PeftModel):
         policy = policy.merge_and_unload()
-    original = AutoConfig.from_pretrained(start, trust_remote_code=model.trust_remote_code)
-    policy.config.pad_token_id = original.get_text_config().pad_token_id  # TRL writes its own into the config
+    original = AutoConfig.from_pretrained(start, trust_remote_code=model.trust_remote_code).get_text_config()
+    for token in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        # The trainer writes its tokenizer's into the config; a stand-in end of sequence would cut completions short.
+        setattr(policy.config.get_text_config(), token, getattr(original, token, None))
     policy.save_pretrained(out)
     (out / "generation_config.json").unlink(missing_ok=True)
     copy_tokenizer(start, out)
@@ -305,14 +308,16 @@ def _save(policy: Any, start: Path, out: Path, model: ModelSettings) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the progress bars of datasets and of TRL's reference pass; inward shows its own."""
+    """Silence the progress bars of datasets and of TRL's reference pass, and notices of renamed arguments."""
     import datasets
 
     before = os.environ.get("TQDM_DISABLE")
     os.environ["TQDM_DISABLE"] = "1"
     datasets.disable_progress_bars()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
     finally:
         datasets.enable_progress_bars()
         if before is None:

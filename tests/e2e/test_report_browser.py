@@ -1,0 +1,163 @@
+"""The page in a real browser: nothing in it runs, nothing is logged, it fits a phone and follows dark mode."""
+
+import html
+import re
+import shutil
+import struct
+import subprocess
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import synthetic
+
+from inward.report import build
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not on PATH (Debian: apt-get install chromium)")
+
+OPTIONS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-extensions",
+    "--hide-scrollbars",
+    "--enable-logging=stderr",
+)
+ATTACKS = (
+    "<script>document.title='owned'</script>"
+    "<img src=x onerror=\"document.title='owned'\">"
+    "</p></i></title></style><svg onload=\"document.title='owned'\">"
+    "\" onmouseover=\"document.title='owned'\" autofocus onfocus=\"document.title='owned'\" x='"
+)
+POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
+
+
+def chromium(profile: Path, page: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    assert CHROMIUM is not None
+    command = [CHROMIUM, *OPTIONS, f"--user-data-dir={profile}", *options, page.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+
+
+def dom(profile: Path, page: Path, *options: str) -> str:
+    return chromium(profile, page, "--virtual-time-budget=2000", "--dump-dom", *options).stdout
+
+
+def in_a_frame(page: Path, width: int) -> Path:
+    """A page that shows `page` unfolded, `width` pixels wide, and takes the width of its content as title.
+
+    Chromium's window is never narrower than 500 pixels; a frame can be.
+    """
+    report = (
+        "<script>addEventListener('load', () => parent.postMessage(document.documentElement.scrollWidth, '*'))</script>"
+    )
+    inner = POLICY.sub("", page.read_text("utf-8")).replace("</body>", f"{report}</body>")
+    inner = re.sub(r"<details( class=\"\w+\")( open)?>", r"<details\1 open>", inner)
+    outer = page.with_name(f"frame{width}.html")
+    outer.write_text(
+        "<!doctype html><script>addEventListener('message', event => document.title = 'width ' + event.data)</script>"
+        f'<iframe style="border:0;width:{width}px;height:800px" srcdoc="{html.escape(inner)}"></iframe>',
+        encoding="utf-8",
+    )
+    return outer
+
+
+def corner(png: Path) -> tuple[int, int, int]:
+    """The colour of the first pixel, whose row filters leave it as it is."""
+    data = png.read_bytes()
+    position, packed = 8, b""
+    while position < len(data):
+        length, kind = struct.unpack(">I4s", data[position : position + 8])
+        if kind == b"IDAT":
+            packed += data[position + 8 : position + 8 + length]
+        position += length + 12
+    red, green, blue = zlib.decompress(packed)[1:4]
+    return red, green, blue
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> Path:
+    return tmp_path / "profile"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    yield build(synthetic.write(folder, synthetic.run(problems=40, prompts=12)))
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hostile") / "run"
+    return build(synthetic.write(folder, synthetic.hostile(ATTACKS), task=ATTACKS, checkpoint=ATTACKS))
+
+
+def messages(stderr: str) -> list[str]:
+    return [line for line in stderr.splitlines() if "CONSOLE" in line]
+
+
+def test_the_page_opens_without_a_message_on_the_console(page: Path, profile: Path):
+    result = chromium(profile, page, "--virtual-time-budget=2000", "--dump-dom")
+    assert "Greedy accuracy rose" in result.stdout
+    assert messages(result.stderr) == []
+
+
+def test_the_console_is_being_listened_to(tmp_path: Path, profile: Path):
+    loud = tmp_path / "loud.html"
+    loud.write_text("<script>console.error('heard')</script>")
+    assert "heard" in messages(chromium(profile, loud, "--virtual-time-budget=2000", "--dump-dom").stderr)[0]
+
+
+@pytest.mark.parametrize("with_policy", [True, False])
+def test_text_from_data_does_not_run(hostile: Path, profile: Path, tmp_path: Path, with_policy: bool):
+    """Escaping must do alone; the content policy is a second wall."""
+    text = hostile.read_text("utf-8")
+    copy = tmp_path / "copy.html"
+    copy.write_text(text if with_policy else POLICY.sub("", text), encoding="utf-8")
+    shown = dom(profile, copy)
+    titles = re.findall(r"<title>(.*?)</title>", shown, flags=re.S)
+    assert "Greedy accuracy" in titles[0]
+    assert not re.search(r"<(script|img)", shown)
+    assert not re.search(r"<[^>]*\son\w+=", re.sub(r'="[^"]*"', "=", shown))
+
+
+def test_the_attacks_would_run_unescaped(profile: Path, tmp_path: Path):
+    bare = tmp_path / "bare.html"
+    bare.write_text(f"<title>safe</title>{ATTACKS}")
+    assert "<title>owned</title>" in dom(profile, bare)
+
+
+def test_the_policy_alone_stops_scripts(page: Path, profile: Path, tmp_path: Path):
+    injected = tmp_path / "injected.html"
+    injected.write_text(page.read_text("utf-8").replace("</body>", f"{ATTACKS}</body>"), encoding="utf-8")
+    assert "<title>owned</title>" not in dom(profile, injected)
+
+
+@pytest.mark.parametrize("width", [375, 768])
+@pytest.mark.parametrize("which", ["page", "hostile"])
+def test_nothing_sticks_out_sideways(which: str, width: int, profile: Path, request: pytest.FixtureRequest):
+    framed = in_a_frame(request.getfixturevalue(which), width)
+    [found] = re.findall(r"<title>width (\d+)</title>", dom(profile, framed))
+    assert int(found) == width
+
+
+def test_sticking_out_would_be_seen(tmp_path: Path, profile: Path):
+    wide = tmp_path / "wide.html"
+    wide.write_text('<!doctype html><body><div style="width:900px">wide</div></body>')
+    [found] = re.findall(r"<title>width (\d+)</title>", dom(profile, in_a_frame(wide, 375)))
+    assert int(found) > 900
+
+
+@pytest.mark.parametrize(("scheme", "paper"), [("1", (253, 253, 252)), ("0", (20, 23, 27))])
+def test_the_page_follows_dark_mode(
+    page: Path, profile: Path, tmp_path: Path, scheme: str, paper: tuple[int, int, int]
+):
+    picture = tmp_path / "page.png"
+    chromium(profile, page, f"--blink-settings=preferredColorScheme={scheme}", f"--screenshot={picture}")
+    assert corner(picture) == paper

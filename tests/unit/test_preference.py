@@ -1,0 +1,171 @@
+import json
+import math
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from inward.errors import DataError, SettingsError
+from inward.models import ModelSettings
+from inward.train import LoraSettings, PreferenceSettings, preference
+from inward.train.preference import _newest_checkpoint, config
+from inward.types import FinishReason, PreferencePair, Prompt, Source, Trace
+
+CPU = ModelSettings(device="cpu")
+FULL = PreferenceSettings(lora=None, learning_rate=1e-3, num_epochs=1, batch_size=4, beta=0.1)
+
+
+def trace(index, ids):
+    return Trace(
+        prompt_id="q",
+        index=index,
+        source=Source.SAMPLE,
+        prompt_ids=(1, 5, 4),
+        completion_ids=ids,
+        completion="",
+        token_ends=(0,) * len(ids),
+        finish_reason=FinishReason.STOP,
+        policy="m",
+    )
+
+
+def pair(chosen, rejected):
+    return PreferencePair(
+        prompt=Prompt(id="q", text="?"),
+        chosen=trace(0, chosen),
+        rejected=trace(1, rejected),
+        chosen_answer=None,
+        rejected_answer=None,
+        gap=0.5,
+    )
+
+
+# The second pair's chosen tokens are two that no tokenizer would write next to each other: `so` as one letter each.
+PAIRS = [pair((13, 14, 2), (15, 16, 17, 2)), pair((20, 21, 12, 12), (22, 2)), pair((18, 2), (19, 19, 2))]
+
+
+def run(tmp_path, start, pairs=PAIRS, settings=FULL):
+    out, logs = tmp_path / "out", []
+    out.mkdir()
+    done = preference(
+        pairs, start=start, out=out, work=tmp_path / "work", settings=settings, model=CPU, seed=0, log=logs.append
+    )
+    return out, done, logs
+
+
+def logprob(model, one):
+    ids = torch.tensor([[*one.prompt_ids, *one.completion_ids]])
+    log_p = model(ids).logits[0, :-1].log_softmax(-1)
+    return log_p.gather(1, ids[0, 1:, None])[len(one.prompt_ids) - 1 :].sum()
+
+
+def test_first_step_is_dpo_on_the_traces_own_tokens(tmp_path, tiny_model):
+    """At the start the policy is the reference: loss ln 2, gradient -beta/2 * d(log p_chosen - log p_rejected)."""
+    _, done, logs = run(tmp_path, tiny_model)
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    margin = sum(logprob(model, p.chosen) - logprob(model, p.rejected) for p in PAIRS) / len(PAIRS)
+    margin.backward()
+    norm = math.sqrt(sum(float((0.05 * p.grad).pow(2).sum()) for p in model.parameters()))
+    assert logs[0]["loss"] == pytest.approx(math.log(2), abs=1e-4)
+    assert logs[0]["grad_norm"] == pytest.approx(norm, rel=1e-3)
+    assert (done.num_pairs, done.num_too_long, done.num_steps) == (3, 0, 1)
+
+
+@pytest.mark.parametrize("lora", [None, LoraSettings()])
+def test_the_checkpoint_is_plain_and_prefers_the_chosen(tmp_path, tiny_model, lora):
+    settings = PreferenceSettings(lora=lora, learning_rate=5e-3, num_epochs=20, batch_size=3, beta=0.1)
+    out, _, logs = run(tmp_path, tiny_model, settings=settings)
+    before, after = (AutoModelForCausalLM.from_pretrained(f) for f in (tiny_model, out))
+    assert set(before.state_dict()) == set(after.state_dict())
+    for one in PAIRS:
+        gains = [logprob(after, t) - logprob(before, t) for t in (one.chosen, one.rejected)]
+        assert gains[0] > gains[1]
+    assert logs[0]["loss"] == pytest.approx(math.log(2), abs=1e-4)  # the reference is the start model
+    text = AutoTokenizer.from_pretrained(out)("Q:1+2?\nA:")["input_ids"]
+    assert text == AutoTokenizer.from_pretrained(tiny_model)("Q:1+2?\nA:")["input_ids"]
+
+
+def test_same_seed_same_bytes(tmp_path, tiny_model):
+    weights = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        weights.append((run(tmp_path / name, tiny_model)[0] / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
+def test_special_tokens_stay_as_they_were(tmp_path, shared):
+    """A model without an end of sequence must not be given one: its completions would be cut short."""
+    adder = shared("models/adder-qwen3-228")
+    out, _, _ = run(tmp_path, adder, pairs=[pair((1, 2), (3, 4))])
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        assert getattr(AutoConfig.from_pretrained(out), name) == getattr(AutoConfig.from_pretrained(adder), name)
+    for file in ("tokenizer_config.json", "generation_config.json"):
+        assert (out / file).read_bytes() == (adder / file).read_bytes()
+
+
+def test_long_pairs_are_left_out_and_counted(tmp_path, tiny_model):
+    settings = PreferenceSettings(lora=None, max_length=6, num_epochs=1)
+    _, done, _ = run(tmp_path, tiny_model, settings=settings)
+    assert (done.num_pairs, done.num_too_long) == (1, 2)
+    with pytest.raises(DataError, match="all 3 pairs are longer than max_length = 4"):
+        run(tmp_path / "work", tiny_model, settings=PreferenceSettings(max_length=4))
+
+
+def test_the_newest_whole_checkpoint_is_resumed_from(tmp_path):
+    for step, state in ((8, '{"global_step": 8}'), (16, '{"global'), (100, None)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if state:
+            (folder / "trainer_state.json").write_text(state)
+    assert _newest_checkpoint(tmp_path) == str(tmp_path / "checkpoint-8")
+    assert _newest_checkpoint(tmp_path / "none") is None
+
+
+def test_what_reaches_trl(tmp_path):
+    """The paper's settings, by TRL's names: a change here is a change of method."""
+    made = config(PreferenceSettings(), work=tmp_path, seed=7, device="cpu", num_pairs=100)
+    pinned = {
+        "beta": 0.2,
+        "learning_rate": 1e-6,
+        "num_train_epochs": 3,
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 1,
+        "lr_scheduler_type": "linear",
+        "warmup_steps": 0,
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "adam_beta1": 0.9,
+        "adam_beta2": 0.999,
+        "loss_type": ["sigmoid"],
+        "label_smoothing": 0.0,
+        "f_divergence_type": "reverse_kl",
+        "sync_ref_model": False,
+        "max_length": None,
+        "precompute_ref_log_probs": True,
+        "bf16": False,
+        "use_cpu": True,
+        "seed": 7,
+        "save_steps": 7,
+    }
+    assert {name: getattr(made, name) for name in pinned} == pinned
+
+
+def test_further_trl_fields_pass_through_and_owned_ones_are_refused(tmp_path):
+    settings = PreferenceSettings(trl={"weight_decay": 0.1, "label_smoothing": 0.2})
+    made = config(settings, work=tmp_path, seed=0, device="cpu", num_pairs=4)
+    assert (made.weight_decay, made.label_smoothing) == (0.1, 0.2)
+    with pytest.raises(SettingsError, match=r"trl\.beta is set by inward: use optim\.beta"):
+        PreferenceSettings(trl={"beta": 0.5})
+
+
+@pytest.mark.parametrize("wrong", [{"beta": 0.0}, {"learning_rate": -1.0}, {"num_epochs": 0}, {"max_length": 1}])
+def test_settings_out_of_range(wrong):
+    with pytest.raises(SettingsError, match=next(iter(wrong))):
+        PreferenceSettings(**wrong)
+
+
+def test_trainer_state_is_json(tmp_path, tiny_model):
+    """Resume reads it to tell a whole checkpoint from a torn one."""
+    run(tmp_path, tiny_model)
+    (folder,) = (tmp_path / "work").glob("checkpoint-*")
+    assert json.loads((folder / "trainer_state.json").read_text())["global_step"] == 1
