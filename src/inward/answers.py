@@ -30,9 +30,7 @@ from functools import lru_cache
 from typing import Literal
 
 from inward.errors import SettingsError
-from inward.types import Span
-
-AnswerKind = Literal["auto", "number", "latex", "choice", "text"]
+from inward.types import AnswerKind, Span
 
 LABELS = ("A", "B", "C", "D", "E")
 

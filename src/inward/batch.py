@@ -42,7 +42,7 @@ def collate(traces: Sequence[TraceSignals]) -> TokenSignals:
 
 def spread(signals: TokenSignals) -> list[TraceSignals]:
     """Cut [N, C] back into one record per trace: the inverse of `collate`."""
-    lengths = signals.mask.sum(1).tolist()
+    lengths = [int(row.sum()) for row in signals.mask]
     columns = {name: getattr(signals, name).tolist() for name in SIGNALS}
     return [
         TraceSignals(**{name: tuple(values[row][:length]) for name, values in columns.items()})

@@ -65,9 +65,7 @@ def ece(
     Raises:
         DataError: A confidence lies outside [0, 1], or there are not as many verdicts as confidences.
     """
-    return _at_ones(
-        ece_statistic(confidence, correct, *_one_cluster(confidence), num_bins=num_bins, binning=binning)
-    )
+    return _at_ones(ece_statistic(confidence, correct, *_one_cluster(confidence), num_bins=num_bins, binning=binning))
 
 
 def brier(confidence: Confidences, correct: Verdicts) -> float:
@@ -107,17 +105,13 @@ def ece_statistic(
     return statistic
 
 
-def brier_statistic(
-    confidence: Confidences, correct: Verdicts, cluster: Clusters, num_clusters: int
-) -> Statistic:
+def brier_statistic(confidence: Confidences, correct: Verdicts, cluster: Clusters, num_clusters: int) -> Statistic:
     """Build `brier` as a statistic; answer i belongs to prompt cluster[i] of num_clusters."""
     _check(confidence, correct)
     return mean_by_cluster((confidence - correct) ** 2, cluster, num_clusters)
 
 
-def auroc_statistic(
-    confidence: Confidences, correct: Verdicts, cluster: Clusters, num_clusters: int
-) -> Statistic:
+def auroc_statistic(confidence: Confidences, correct: Verdicts, cluster: Clusters, num_clusters: int) -> Statistic:
     """Build `auroc` as a statistic; answer i belongs to prompt cluster[i] of num_clusters.
 
     A resample without a right or without a wrong answer gives NaN.
@@ -146,9 +140,7 @@ def auroc_statistic(
     return statistic
 
 
-def reliability_bins(
-    confidence: Confidences, correct: Verdicts, num_bins: int = 10
-) -> tuple[CalibrationBin, ...]:
+def reliability_bins(confidence: Confidences, correct: Verdicts, num_bins: int = 10) -> tuple[CalibrationBin, ...]:
     """Give the bars of a reliability diagram: B equal-width bins with their mean confidence and accuracy."""
     _check(confidence, correct)
     bins = equal_width_bins(confidence, num_bins)
@@ -197,9 +189,7 @@ def _risk_by_count(confidence: Confidences, correct: Verdicts) -> Float[NDArray[
 
 def _check(confidence: Confidences, correct: Verdicts) -> None:
     if confidence.shape != correct.shape:
-        raise DataError(
-            f"{confidence.size} confidences but {correct.size} verdicts: give one verdict per answer."
-        )
+        raise DataError(f"{confidence.size} confidences but {correct.size} verdicts: give one verdict per answer.")
     if not np.all((confidence >= 0) & (confidence <= 1)):
         raise DataError("A confidence lies outside [0, 1] or is NaN: map the measure to [0, 1] first.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import difflib
-import types
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from inward.answers import AnswerSettings
 from inward.errors import InwardError, SettingsError
@@ -22,6 +22,7 @@ from inward.methods import rlsf
 from inward.models import ModelSettings
 
 T = TypeVar("T")
+
 
 @dataclass(frozen=True, kw_only=True)
 class PromptSettings:
@@ -57,8 +58,10 @@ class EvaluationSettings:
     """Of the samples, and of the problems a generated task makes; the run's own seed does not move it."""
 
     def __post_init__(self) -> None:
-        if self.num_problems is not None and self.num_problems < 1:
-            raise SettingsError(f"num_problems must be at least 1, got {self.num_problems}")
+        for name in ("num_problems", "max_completion_tokens", "batch_rows"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise SettingsError(f"{name} must be at least 1, got {value}")
         if self.num_samples < 0:
             raise SettingsError(f"num_samples must be at least 0, got {self.num_samples}")
         if not self.temperature > 0 or not 0 < self.top_p <= 1:
@@ -100,6 +103,8 @@ class EvaluateConfig:
         """Nested plain values, as in a configuration file."""
         return dataclasses.asdict(self)
 
+
+STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 METHODS: dict[str, type[rlsf.Settings]] = {"rlsf": rlsf.Settings}
 
@@ -188,11 +193,13 @@ def build(config: type[T], values: Mapping[str, Any], path: str = "") -> T:
 
 
 def _value(hint: Any, value: Any, path: str) -> Any:
-    members = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    members = (hint, *typing.get_args(hint))
     nested = next((m for m in members if dataclasses.is_dataclass(m)), None)
     if nested is None:
         try:
-            return TypeAdapter(hint).validate_python(value)
+            # A YAML list is the only way to write a tuple; beside that no type stands in for another.
+            given = tuple(value) if isinstance(value, list) else value
+            return TypeAdapter[Any](hint, config=STRICT).validate_python(given)
         except ValidationError as error:
             raise SettingsError(f"{path}: {error.errors()[0]['msg']}, got {value!r}") from error
     if value is None and type(None) in members:
@@ -204,7 +211,7 @@ def _value(hint: Any, value: Any, path: str) -> Any:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = _parse(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"cannot read {file}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -222,7 +229,7 @@ def _put(values: dict[str, Any], text: str) -> None:
     if not sign or not name:
         raise SettingsError(f"--set takes name=value, as in pairs.gamma=0.5; got {text!r}")
     try:
-        parsed = yaml.safe_load(value)
+        parsed = _parse(value)
     except yaml.YAMLError as error:
         raise SettingsError(f"--set {key}: {value!r} is no YAML value") from error
 
@@ -232,15 +239,22 @@ def _put(values: dict[str, Any], text: str) -> None:
             inner = table[part] = {}
         return inner
 
-    reduce(enter, tables, values)[name] = float(parsed) if _is_number(parsed) else parsed
+    reduce(enter, tables, values)[name] = parsed
 
 
-def _is_number(value: object) -> bool:
-    """YAML 1.1 reads `1e-4` as text, for want of a point."""
-    if not isinstance(value, str):
-        return False
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return "e" in value.lower()
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1, but `1e-4` and `1.5e3` are numbers, not text for want of a point or a sign; and names are text."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        return {str(key): value for key, value in super().construct_mapping(node, deep).items()}
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+\Z"),
+    list("-+.0123456789"),
+)
+
+
+def _parse(text: str) -> Any:
+    return yaml.load(text, _Loader)

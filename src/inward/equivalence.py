@@ -18,12 +18,9 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, Literal, cast
+from typing import Any, cast
 
-from inward.types import Outcome
-
-AnswerKind = Literal["auto", "number", "latex", "choice", "text"]
-"""As in `inward.answers`, which stands beside this module and is not imported here."""
+from inward.types import AnswerKind, Outcome
 
 MAX_EXPRESSION = 2_000
 """Most characters of an expression that is compared as mathematics."""

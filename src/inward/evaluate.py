@@ -16,7 +16,6 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from inward.answers import AnswerKind
 from inward.calibration import (
     auroc_statistic,
     brier_statistic,
@@ -29,6 +28,7 @@ from inward.equivalence import grade, majority
 from inward.errors import DataError
 from inward.stats import Statistic, bootstrap, mean_by_cluster, paired_bootstrap, pass_at_k, proportion
 from inward.types import (
+    AnswerKind,
     CalibrationReport,
     Estimate,
     EvalItem,
@@ -98,9 +98,7 @@ def judge(groups: Iterable[ScoredGroup], problems: Sequence[Problem], kind: Answ
     for group in groups:
         prompt_id = group.prompt.id
         if prompt_id not in by_id:
-            raise DataError(
-                f"No problem has the prompt id {prompt_id!r}: evaluate on the task it was drawn from."
-            )
+            raise DataError(f"No problem has the prompt id {prompt_id!r}: evaluate on the task it was drawn from.")
         if prompt_id in seen:
             raise DataError(f"Two groups have the prompt id {prompt_id!r}: merge their traces into one.")
         seen.add(prompt_id)
@@ -378,14 +376,10 @@ def _calibration_quantities(answers: _Answers, num_prompts: int) -> dict[str, _Q
 
 
 def _mean(values: NDArray[np.float64], prompt: NDArray[np.intp], num_prompts: int) -> _Quantity:
-    return _Quantity(
-        statistic=mean_by_cluster(values, prompt, num_prompts), num_prompts=np.unique(prompt).size
-    )
+    return _Quantity(statistic=mean_by_cluster(values, prompt, num_prompts), num_prompts=np.unique(prompt).size)
 
 
-def _share(
-    values: NDArray[np.bool_] | NDArray[np.float64], prompt: NDArray[np.intp], num_prompts: int
-) -> _Quantity:
+def _share(values: NDArray[np.bool_] | NDArray[np.float64], prompt: NDArray[np.intp], num_prompts: int) -> _Quantity:
     """As `_mean`, with the successes where each problem is all right or all wrong and weighs the same."""
     sums = np.bincount(prompt, weights=values, minlength=num_prompts)
     counts = np.bincount(prompt, minlength=num_prompts)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
@@ -204,7 +204,7 @@ def render(prompt: Prompt, policy: Policy) -> list[int]:
             ids = encode(tokenizer, prompt.text or "", special=True)
         except DataError as error:
             raise DataError(f"prompt {prompt.id}: {error}") from error
-    ids = list(ids)  # pyright: ignore[reportArgumentType]
+    ids = cast("list[int]", list(ids))
     if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id:
         ids = ids[:-1]  # some tokenizers end every text, which would leave nothing to continue
     if not ids:

@@ -107,9 +107,7 @@ def cluster_sums(
     return np.asarray(np.bincount(cluster, weights=values, minlength=num_clusters), dtype=np.float64)
 
 
-def ratio(
-    numerator: Float[NDArray[np.float64], " P"], denominator: Float[NDArray[np.float64], " P"]
-) -> Statistic:
+def ratio(numerator: Float[NDArray[np.float64], " P"], denominator: Float[NDArray[np.float64], " P"]) -> Statistic:
     """Build the statistic "sum of the numerators over sum of the denominators"; NaN where the latter is 0."""
 
     def statistic(weights: Float[NDArray[np.float64], "R P"]) -> Float[NDArray[np.float64], " R"]:

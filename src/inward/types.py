@@ -20,6 +20,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
+
+AnswerKind = Literal["auto", "number", "latex", "choice", "text"]
+"""What a final answer looks like; `auto` finds out (see `inward.answers`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

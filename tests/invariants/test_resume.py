@@ -165,9 +165,7 @@ def test_folder_killed_while_it_is_built_is_built_anew(tmp_path: Path) -> None:
     assert sorted(path.name for path in (out / "checkpoint").iterdir()) == ["config", "weights"]
 
 
-def test_second_process_is_refused_until_the_first_is_killed(
-    tmp_path: Path, unbroken: dict[str, bytes]
-) -> None:
+def test_second_process_is_refused_until_the_first_is_killed(tmp_path: Path, unbroken: dict[str, bytes]) -> None:
     out = tmp_path / "run"
     first = start(out, "sleeping")
     try:

@@ -103,7 +103,13 @@ def test_other_errors_are_not_taken_for_memory(policy, monkeypatch):
 def test_the_models_own_generation_config_does_not_bend_the_signals(tiny_model, policy, tmp_path):
     folder = shutil.copytree(tiny_model, tmp_path / "bent")
     own = json.loads((folder / "generation_config.json").read_text())
-    bent = own | {"repetition_penalty": 3.0, "do_sample": True, "temperature": 0.1, "top_k": 2, "no_repeat_ngram_size": 1}
+    bent = own | {
+        "repetition_penalty": 3.0,
+        "do_sample": True,
+        "temperature": 0.1,
+        "top_k": 2,
+        "no_repeat_ngram_size": 1,
+    }
     (folder / "generation_config.json").write_text(json.dumps(bent))
     assert ids(groups(models.load(folder, CPU))) == ids(groups(policy))
 
@@ -221,5 +227,3 @@ def test_bfloat16(tiny_model):
 def test_settings_out_of_range(wrong, message):
     with pytest.raises(SettingsError, match=message):
         SamplingSettings(**wrong)
-
-

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inward.answers import AnswerKind, find, locate, probe_prompt, token_span
+from inward.answers import find, locate, probe_prompt, token_span
 from inward.errors import SettingsError
-from inward.types import Span
+from inward.types import AnswerKind, Span
 
 KINDS: tuple[AnswerKind, ...] = ("auto", "number", "latex", "choice", "text")
 

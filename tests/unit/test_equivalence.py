@@ -1,21 +1,15 @@
 import threading
 from decimal import Decimal
 from fractions import Fraction
-from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inward import answers, equivalence
-from inward.equivalence import AnswerKind, canonical, grade, majority, same
-from inward.types import Outcome
+from inward.equivalence import canonical, grade, majority, same
+from inward.types import AnswerKind, Outcome
 
 KINDS: tuple[AnswerKind, ...] = ("auto", "number", "latex", "choice", "text")
-
-
-def test_both_modules_know_the_same_kinds():
-    assert get_args(equivalence.AnswerKind) == get_args(answers.AnswerKind)
 
 
 NUMBERS: list[tuple[str, str, bool | None]] = [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from inward import organism
 from inward.errors import ModelError
@@ -77,16 +77,16 @@ def test_what_ships_is_small() -> None:
     assert sum(file.stat().st_size for file in weights.rglob("*") if file.is_file()) < 5_000_000
 
 
-@pytest.mark.parametrize(
-    ("name", "opening"),
-    [("chat", "####"), ("instruct", "step 9+4=3;3+7=0;0-7=3;####3")],
-)
-def test_the_shipped_models_have_their_manners(name: str, opening: str, tokenizer: PreTrainedTokenizerBase) -> None:
-    model = LlamaForCausalLM.from_pretrained(organism.path(name))
-    inputs = tokenizer([CHAIN.question], return_tensors="pt")
-    ids = model.generate(**inputs)[0, inputs["input_ids"].shape[1] :]
-    assert ids[-1] == EOS_ID
-    assert tokenizer.batch_decode([ids], skip_special_tokens=True)[0].startswith(opening)
+@pytest.mark.parametrize(("name", "opening"), [("chat", "####"), ("instruct", "step 9+4=3;3+7=0;0-7=3;####3<eos>")])
+def test_the_most_probable_tokens_are_in_the_manner_of_the_model(
+    name: str, opening: str, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(organism.path(name))
+    ids = tokenizer([CHAIN.question + opening], return_tensors="pt")["input_ids"]
+    written = len(tokenizer(opening, add_special_tokens=False)["input_ids"])
+    with torch.no_grad():
+        likeliest = model(input_ids=ids).logits[0].argmax(-1)
+    assert likeliest[-written - 1 : -1].tolist() == ids[0, -written:].tolist()
 
 
 def test_all_shipped_models_have_the_tokenizer_the_code_makes(tmp_path: Path) -> None:
@@ -298,10 +298,13 @@ def test_the_build_runs_end_to_end_at_a_tiny_size(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize("name", organism.NAMES)
 def test_the_loss_falls(name: str) -> None:
     recipe = build.RECIPES[name]
-    training = dataclasses.replace(recipe.training, steps=20, warmup_steps=5)
+    # A model from random weights needs a higher rate than one that has been pretrained.
+    training = dataclasses.replace(recipe.training, steps=20, warmup_steps=5, learning_rate=1e-2)
     model = build.new_model(TINY, seed=0)
-    losses = build.train(model, make_tokenizer(), recipe.corpus(random.Random(0)), training)
-    assert sum(losses[-3:]) < 0.95 * sum(losses[:3])
+    # One batch over and over: how many long completions a batch holds sways the loss by a constant divisor.
+    batch = itertools.islice(recipe.corpus(random.Random(0)), training.batch_size)
+    losses = build.train(model, make_tokenizer(), itertools.cycle(batch), training)
+    assert losses[-1] < 0.9 * losses[0]
 
 
 def _fact(line: str) -> tuple[int, str, int]:

@@ -67,7 +67,9 @@ def test_least_gap_is_exclusive():
 
 def test_different_answers_only():
     rule = PairSettings(gamma=None, different_answers=True)
-    made = pairs([group(scored(0, 0.9, answer="4"), scored(1, 0.5, answer="4"), scored(2, 0.1, answer="5"))], rule, seed=0)
+    made = pairs(
+        [group(scored(0, 0.9, answer="4"), scored(1, 0.5, answer="4"), scored(2, 0.1, answer="5"))], rule, seed=0
+    )
     assert indices(made) == [(0, 2), (1, 2)]
 
 
@@ -97,7 +99,9 @@ def test_cap_on_all_pairs_is_a_seeded_subset_in_order():
     assert len(capped[0]) == 5
 
 
-@pytest.mark.parametrize("wrong", [{"gamma": 1.5}, {"gamma": -2.0}, {"min_gap": -0.1}, {"num_best": 0}, {"max_pairs": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"gamma": 1.5}, {"gamma": -2.0}, {"min_gap": -0.1}, {"num_best": 0}, {"max_pairs": 0}]
+)
 def test_settings_out_of_range(wrong):
     with pytest.raises(SettingsError, match=next(iter(wrong))):
         PairSettings(**wrong)

@@ -87,9 +87,7 @@ def test_records_are_a_sequence_that_reads_shards_as_they_are_needed(folder: Run
     records = folder.records("stage", Choice)
     assert isinstance(records, Records) and len(records) == len(made) == 7
     assert [records[i] for i in range(7)] == choices("abcdefg")
-    assert (
-        records[2:5] == choices("cde") and records[::3] == choices("adg") and records[-1] == choices("g")[0]
-    )
+    assert records[2:5] == choices("cde") and records[::3] == choices("adg") and records[-1] == choices("g")[0]
     with pytest.raises(IndexError):
         records[7]
     (folder.path / "stage/00002.parquet").unlink()
@@ -99,9 +97,7 @@ def test_records_are_a_sequence_that_reads_shards_as_they_are_needed(folder: Run
 
 
 def test_records_of_one_stage_are_the_inputs_of_the_next(folder: RunFolder) -> None:
-    first = folder.map(
-        "first", list("abcde"), lambda t: choices([x for x in t if x != "b"]), Choice, shard_size=2
-    )
+    first = folder.map("first", list("abcde"), lambda t: choices([x for x in t if x != "b"]), Choice, shard_size=2)
     second = folder.map("second", first, lambda part: choices([c.text for c in part]), Choice, shard_size=3)
     assert [record.label for record in second] == ["A", "C", "D", "E"]
 
@@ -181,16 +177,12 @@ def damage_middle(path: Path) -> None:
         damage_middle,
     ],
 )
-def test_damaged_shard_is_named_with_its_remedy_which_works(
-    folder: RunFolder, damage: Callable[[Path], None]
-) -> None:
+def test_damaged_shard_is_named_with_its_remedy_which_works(folder: RunFolder, damage: Callable[[Path], None]) -> None:
     folder.map("stage", list("abcd"), choices, Choice, shard_size=2)
     shard = folder.path / "stage/00001.parquet"
     whole = shard.read_bytes()
     damage(shard)
-    with pytest.raises(
-        RunFolderError, match=r"00001\.parquet is damaged .*; delete that file and run the same"
-    ):
+    with pytest.raises(RunFolderError, match=r"00001\.parquet is damaged .*; delete that file and run the same"):
         list(folder.map("stage", list("abcd"), choices, Choice, shard_size=2))
     shard.unlink()
     made: list[str] = []
@@ -225,9 +217,7 @@ def test_json_is_strict_and_takes_records_enums_and_tuples(folder: RunFolder) ->
 
 def test_undefined_estimate_comes_back_from_json_as_nan(folder: RunFolder) -> None:
     folder.write_json("e.json", Estimate(value=math.nan, low=math.nan, high=math.nan, n=4))
-    assert (
-        repr(from_json(Estimate, folder.read_json("e.json"))) == "Estimate(value=nan, low=nan, high=nan, n=4)"
-    )
+    assert repr(from_json(Estimate, folder.read_json("e.json"))) == "Estimate(value=nan, low=nan, high=nan, n=4)"
 
 
 def test_missing_and_damaged_json_are_named(folder: RunFolder) -> None:
@@ -246,9 +236,7 @@ def test_text_is_replaced_in_one_step(folder: RunFolder, monkeypatch: pytest.Mon
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(
-        RunFolderError, match=r"the disk is full: .*report\.html could not be written; every file"
-    ):
+    with pytest.raises(RunFolderError, match=r"the disk is full: .*report\.html could not be written; every file"):
         folder.write_text("report.html", "new")
     assert (folder.path / "report.html").read_text() == "λ\n"
     assert list(folder.path.glob(".report*")) == []
@@ -316,9 +304,7 @@ def test_seconds_add_up_over_sessions_past_a_torn_line(tmp_path: Path) -> None:
     assert events[3]["loss"] is None and events[0]["resumed"] is False and events[5]["resumed"] is True
 
 
-def test_seconds_of_a_map_are_the_sum_of_its_shards(
-    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_seconds_of_a_map_are_the_sum_of_its_shards(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     # Every look at the clock is 2 s later; a shard takes two looks.
     ticks = iter(range(0, 100, 2))
     monkeypatch.setattr("time.perf_counter", lambda: float(next(ticks)))
@@ -402,9 +388,7 @@ def test_other_versions_are_logged_and_the_first_manifest_kept(tmp_path: Path) -
     assert identity(later) == identity(MANIFEST)
     with RunFolder.open(tmp_path, later) as folder:
         assert folder.manifest == MANIFEST
-        changes = [
-            (e["name"], e["was"], e["now"]) for e in folder.events() if e["event"] == "version_changed"
-        ]
+        changes = [(e["name"], e["was"], e["now"]) for e in folder.events() if e["event"] == "version_changed"]
     assert changes == [("inward", "0.1.0", "0.2.0"), ("torch", "2.8", "2.9")]
 
 

@@ -150,9 +150,7 @@ EXAMPLES: dict[type, list[Any]] = {
         ScoredGroup(prompt=CHAT, traces=(), confidence="neg_entropy"),
     ],
     PreferencePair: [
-        PreferencePair(
-            prompt=TEXT, chosen=TRACE, rejected=EMPTY, chosen_answer="4", rejected_answer=None, gap=0.1
-        )
+        PreferencePair(prompt=TEXT, chosen=TRACE, rejected=EMPTY, chosen_answer="4", rejected_answer=None, gap=0.1)
     ],
     Estimate: [ESTIMATE],
     JudgedTrace: [JUDGED, SILENT],
@@ -230,9 +228,7 @@ def test_columns_follow_the_type_hints() -> None:
     assert schema(Trace).field("signals") == pa.field("signals", signals, nullable=True)
     measures = pa.map_(pa.string(), pa.field("value", pa.float64(), nullable=False))
     assert schema(ScoredTrace).field("measures") == pa.field("measures", measures, nullable=False)
-    assert schema(Span) == pa.schema(
-        [pa.field(name, pa.int64(), nullable=False) for name in ("start", "end")]
-    )
+    assert schema(Span) == pa.schema([pa.field(name, pa.int64(), nullable=False) for name in ("start", "end")])
 
 
 def test_signals_are_kept_as_float32_and_measures_as_float64(folder: RunFolder) -> None:

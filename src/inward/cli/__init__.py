@@ -168,6 +168,7 @@ def main() -> None:
         typer.secho("error: ", fg="red", nl=False, err=True)
         typer.echo(str(error), err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; the same command continues where it stopped", err=True)
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == 130:  # what typer makes of Ctrl-C
+            typer.echo("interrupted; the same command continues where it stopped", err=True)
+        raise

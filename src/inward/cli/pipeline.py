@@ -11,6 +11,7 @@ from inward import evaluate, report
 from inward.cli import console, inputs
 from inward.cli.judge import judge
 from inward.config import RunConfig, evaluate_config, run_config
+from inward.errors import SettingsError
 from inward.methods import rlsf
 from inward.methods.rlsf import Start
 from inward.runs import RunFolder
@@ -75,10 +76,12 @@ def evaluate_model(
     overrides: Sequence[str],
 ) -> None:
     """Judge one checkpoint."""
+    name = task or data
+    if not name:
+        raise SettingsError("nothing to evaluate on: give a task (--task) or a data file (--data)")
     cfg, recipe = evaluate_config(model, config, overrides)
     start = inputs.start_from(model, cfg.model)
     problems = inputs.problems_from(task, data, cfg.evaluation, start)
-    name = task or data or ""
     manifest = inputs.manifest_for("evaluate", cfg.plain(), recipe, cfg.evaluation.seed, start, None, (name, problems))
     with working(out, manifest) as (folder, warned):
         judged = judge(start, problems, name, folder, "before", cfg.answer, cfg.evaluation)
@@ -150,7 +153,7 @@ def _counts(folder: RunFolder) -> dict[str, int]:
     """What the training data came to; nothing for an evaluation."""
     if folder.manifest.data is None:
         return {}
-    counts = dict.fromkeys(("prompts", "traces", "traces_without_span", "traces_truncated"), 0)
+    counts: dict[str, int] = dict.fromkeys(("prompts", "traces", "traces_without_span", "traces_truncated"), 0)
     for group in folder.records("scored", ScoredGroup):
         counts["prompts"] += 1
         counts["traces"] += len(group.traces)

@@ -11,7 +11,7 @@ from typing import Any
 
 from inward.cli import console, inputs
 from inward.cli.pipeline import working
-from inward.config import RunConfig, run_config, stored_config
+from inward.config import METHODS, RunConfig, run_config, stored_config
 from inward.errors import RunFolderError
 from inward.methods import rlsf
 from inward.methods.rlsf import Start
@@ -32,7 +32,7 @@ def sample(model: str, prompts: str, out: Path, *, seed: int, config: Path | Non
 
 def score(folder: Path) -> None:
     """Score the traces of a run folder."""
-    with _opened(folder, None, (), ()) as (run, cfg):
+    with _opened(folder, None, (), ("traces",)) as (run, cfg):
         scored = rlsf.score_stage(run.records("traces", TraceGroup), run, cfg.settings)
     console.note(f"{len(scored)} scored groups in {folder / 'scored'}; next: inward rank {folder}")
 
@@ -58,20 +58,28 @@ def train(folder: Path, out: Path | None, overrides: Sequence[str]) -> None:
 def _opened(
     source: Path, out: Path | None, overrides: Sequence[str], stages: Sequence[str]
 ) -> Iterator[tuple[RunFolder, RunConfig]]:
-    """The folder to write into: `source` itself, or `out` with what the earlier stages made copied over.
+    """The folder to write into: `source` itself, or `out` with what the earlier `stages` made copied over.
 
     Settings that the copied stages were made under cannot be changed; the refusal names them.
     """
-    manifest = RunFolder.read(source).manifest
-    cfg = stored_config(manifest.method, manifest.settings, manifest.recipe, overrides)
-    manifest = dataclasses.replace(manifest, settings=cfg.plain())
+    stored = RunFolder.read(source).manifest
+    if stored.method not in METHODS:
+        raise RunFolderError(f"{source} was made by `inward {stored.method}`, which has no traces to go on from")
+    for stage in stages:
+        if not (source / stage / "complete.json").exists():
+            raise RunFolderError(f"{source / stage} is not complete: run `inward {MADE_BY[stage]}` first")
+    cfg = stored_config(stored.method, stored.settings, stored.recipe, overrides)
     if out is not None:
-        _refuse_upstream_changes(RunFolder.read(source).manifest.settings, cfg.plain(), stages)
-    with working(out or source, manifest) as (folder, _):
+        was = stored_config(stored.method, stored.settings, stored.recipe, ())
+        _refuse_upstream_changes(was.plain(), cfg.plain(), stages)
+    with working(out or source, dataclasses.replace(stored, settings=cfg.plain())) as (folder, _):
         for stage in stages if out is not None else ():
             folder.build(stage, lambda target, stage=stage: shutil.copytree(source / stage, target, dirs_exist_ok=True))
         yield folder, cfg
 
+
+MADE_BY = {"traces": "sample", "scored": "score", "pairs": "rank"}
+"""The command that makes a stage's records."""
 
 UPSTREAM = {
     "traces": ("prompts", "model", "sampling", "answer"),

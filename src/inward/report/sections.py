@@ -116,7 +116,7 @@ def run(data: RunData) -> str:
         ("Created", manifest.created),
     ]
     counts = [(name.replace("_", " ").capitalize(), f"{count:,}") for name, count in data.counts.items()]
-    system = [("inward", manifest.inward), *manifest.versions.items(), *manifest.hardware.items()]
+    system = ({"inward": manifest.inward} | manifest.versions | manifest.hardware).items()
     columns = "".join(f"<div>{_definitions(part)}</div>" for part in (rows, [*counts, *system]))
     settings = esc(json.dumps(manifest.settings, indent=2, ensure_ascii=False, default=str))
     return (

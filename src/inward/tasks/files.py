@@ -6,6 +6,8 @@ for evaluation.
 
 from __future__ import annotations
 
+import codecs
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -55,10 +57,9 @@ def _rows(source: str, split: str, limit: int | None) -> Iterator[tuple[Mapping[
     else:
         rows = _read_hub(source, split)
     seen: dict[str, str] = {}
-    for number, (row, where) in enumerate(rows):
-        if limit is not None and number >= limit:
-            break
-        name = str(row.get("id") or f"{path.stem}-{number + 1}")
+    for number, (row, where) in enumerate(itertools.islice(rows, limit), start=1):
+        given = row.get("id")
+        name = f"{path.stem}-{number}" if given in (None, "") else str(given)
         if name in seen:
             raise DataError(f"{where}: id {name!r} stands already at {seen[name]}; ids must be distinct")
         seen[name] = where
@@ -69,22 +70,26 @@ def _rows(source: str, split: str, limit: int | None) -> Iterator[tuple[Mapping[
 
 def _read_json_lines(path: Path) -> Iterator[tuple[Mapping[str, Any], str]]:
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
-                if not line.strip():
-                    continue
-                where = f"{path}, line {number}"
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise DataError(f"{where}: no JSON ({error.msg}); the file must hold one object a line") from error
-                if not isinstance(row, dict):
-                    raise DataError(f"{where}: a {type(row).__name__}, where an object with `prompt` is needed")
-                yield row, where
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text (byte {error.start}); convert it first") from error
+                text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+                if text.strip():
+                    where = f"{path}, line {number}"
+                    yield _object(text, where), where
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _object(line: bytes, where: str) -> Mapping[str, Any]:
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: no UTF-8 text (byte {error.start} of the line); convert the file first") from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"{where}: no JSON ({error.msg}); the file must hold one object a line") from error
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: a {type(row).__name__}, where an object with `prompt` is needed")
+    return row
 
 
 def _read_parquet(path: Path) -> Iterator[tuple[Mapping[str, Any], str]]:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from inward.errors import DataError, SettingsError
 from inward.models import ModelSettings, copy_tokenizer, load_model, load_tokenizer
@@ -184,7 +184,7 @@ def _trainer(
         model=policy,
         ref_model=None if settings.lora else load_model(start, model, dtype="float32"),
         args=config(settings, work=work, seed=seed, device=policy.device.type, num_pairs=len(pairs)),
-        data_collator=exact_ids_collator(tokenizer.pad_token_id),
+        data_collator=exact_ids_collator(cast("int", tokenizer.pad_token_id)),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
         peft_config=_peft(settings.lora, policy) if settings.lora else None,
