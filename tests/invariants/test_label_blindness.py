@@ -13,7 +13,7 @@ from inward.types import EvalItem
 NUM_PROMPTS = 36
 """Two shards."""
 FEW = ("pairs.max_pairs=48", "optim.num_epochs=1", "evaluation.num_samples=2")
-CHAT = ("sampling.group_size=3", "sampling.num_branches=2", "sampling.max_completion_tokens=16", *FEW)
+CHAT = ("sampling.group_size=8", "sampling.num_branches=4", "sampling.max_completion_tokens=16", *FEW)
 
 
 def chains(num: int) -> list[dict[str, str]]:

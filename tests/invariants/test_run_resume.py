@@ -6,6 +6,7 @@ Each run is a process of its own, forked off a server that has imported torch al
 import multiprocessing
 import os
 import random
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -71,13 +72,16 @@ def finish(start: Run, out: Path) -> None:
     assert process.exitcode == 0, out.with_suffix(".txt").read_text(encoding="utf-8")
 
 
-def kill_when(reached: Callable[[], bool], process: ForkServerProcess) -> None:
+def kill_when(
+    reached: Callable[[], bool], process: ForkServerProcess, with_signal: signal.Signals = signal.SIGKILL
+) -> None:
     """Kill a process as soon as something is there; it must not come to its end before."""
     while process.is_alive() and not reached():
         time.sleep(0.002)
-    process.kill()
+    assert process.pid
+    os.kill(process.pid, with_signal)
     process.join(10)
-    assert process.exitcode == -9
+    assert process.exitcode == (130 if with_signal == signal.SIGINT else -with_signal)
 
 
 def made(out: Path) -> dict[str, bytes]:
@@ -126,6 +130,19 @@ def test_a_run_killed_at_a_known_point_goes_on_and_ends_in_the_same_bytes(
     assert min(trained) - 1 in ({0} if not steps else set(steps))
     assert not (out / "trainer").exists()
     assert not [file for file in out.rglob("*") if ".tmp-" in file.name]
+
+
+def test_a_run_interrupted_from_the_keyboard_says_how_to_go_on_and_does(start: Run, undisturbed: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    kill_when(lambda: bool(list(out.glob("trainer/checkpoint-*/trainer_state.json"))), start(out), signal.SIGINT)
+    said = out.with_suffix(".txt").read_text(encoding="utf-8")
+    assert said.endswith("interrupted; the same command continues where it stopped\n")
+    assert "Traceback" not in said
+    assert events_of_last_session(out)[-1]["event"] == "stage_stopped"
+
+    finish(start, out)
+
+    assert made(out) == made(undisturbed)
 
 
 def test_a_run_killed_again_and_again_at_random_times_ends_in_the_same_bytes(

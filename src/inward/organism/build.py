@@ -102,7 +102,7 @@ RECIPES = {
         start="base",
         corpus=partial(examples_with_guesses, CHAT_WORKING, Guesses(num_questions=96, accuracy=0.6, share=0.8)),
         training=Training(
-            steps=100,
+            steps=80,
             learning_rate=1e-3,
             warmup_steps=5,
             betas=(0.9, 0.95),

@@ -1,0 +1,49 @@
+"""The code on the pages and under examples/ runs."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from commands import ENVIRONMENT
+from transformers import AutoModelForCausalLM
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*args: str | Path) -> str:
+    done = subprocess.run(
+        [sys.executable, *map(str, args)],
+        env={**ENVIRONMENT, "HF_HUB_DISABLE_TELEMETRY": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_method_in_one_file_trains_a_model_that_transformers_loads(tmp_path: Path):
+    out = tmp_path / "trained"
+
+    said = run(ROOT / "examples/rlsf_in_one_file.py", "--out", out, "--prompts", "8", "--problems", "16")
+
+    before, made, after = said.splitlines()
+    assert re.fullmatch(r"greedy accuracy before: [01]\.\d{3}", before)
+    assert re.fullmatch(r"greedy accuracy after:  [01]\.\d{3}", after)
+    pairs, _, gap = made.partition(" pairs; the widest gap is ")
+    assert 1 <= int(pairs) <= 8 * 4 and 0.02 < float(gap) <= 2
+    assert AutoModelForCausalLM.from_pretrained(out).num_parameters() == 335_424
+
+
+def test_the_readmes_python_prints_a_confidence_per_trace():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+    lines = run("-W", "error", "-c", code).splitlines()
+
+    assert [line.split()[0] for line in lines] == ["sample"] * 4 + ["branch"] * 10
+    assert all(-1 <= float(line.split()[-1]) <= 1 for line in lines)
