@@ -7,8 +7,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import typer
@@ -19,6 +19,7 @@ from inward.cli import app
 from inward.cli.pipeline import SECONDS, _counts, _summary
 from inward.config import EvaluationSettings, PromptSettings
 from inward.methods.rlsf import Settings
+from inward.runs import RunFolder
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -186,10 +187,10 @@ def test_the_page_on_settings_has_the_recipe_of_the_embedded_models():
 
 
 def test_the_page_on_summaries_has_every_key_and_no_other():
-    manifest = SimpleNamespace(method="rlsf", labels_used=False, seed=0, recipe="paper", data=object())
-    folder: Any = SimpleNamespace(
-        manifest=manifest, records=lambda *_: [], events=lambda: [], seconds=lambda: dict.fromkeys(SECONDS, 1.0)
-    )
+    folder = Mock(spec=RunFolder)
+    folder.manifest = Mock(method="rlsf", labels_used=False, seed=0, recipe="paper")
+    folder.records.return_value = folder.events.return_value = []
+    folder.seconds.return_value = dict.fromkeys(SECONDS, 1.0)
     summary = _summary(folder, None, "m", None, None, ())
     sections = written(ROOT / "docs/summary.md").split("\n## ")
     pages = {part.splitlines()[0]: set(re.findall(r"^\| `(\w+)`", part, re.MULTILINE)) for part in sections}
