@@ -99,9 +99,17 @@ def resolve(name: str, settings: ModelSettings) -> Path:
 
 
 def pick_device(settings: ModelSettings) -> torch.device:
-    """The device asked for, or the best one present."""
+    """The device asked for, or the best one present.
+
+    Raises:
+        SettingsError: this machine has no such device.
+    """
     if settings.device != "auto":
-        return torch.device(settings.device)
+        device = torch.device(settings.device)
+        present = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+        if not present.get(device.type, lambda: True)():
+            raise SettingsError(f"model.device={settings.device}: there is no such device here; use cpu or auto")
+        return device
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from commands import Ended, call, spawn
 
 GOOD = '{"id": "a", "prompt": "Q:1+2+3?\\nA:"}\n{"id": "b", "prompt": "Q:4*2-1?\\nA:"}\n'
@@ -119,7 +120,7 @@ def test_an_unknown_method(here: Path, tiny_model: Path):
 def test_prompts_longer_than_the_context_are_named_and_can_be_left_out(here: Path, tiny_model: Path):
     ended = run(tiny_model, prompts="long.jsonl")
     assert ended.code == 1
-    assert "fill the 64 tokens" in ended.error and ": long; shorten them" in ended.error
+    assert "64 tokens: long (1 in all); shorten them" in ended.error
     assert "prompts.too_long=drop" in ended.error
     assert not (here / "out").exists()
 
@@ -238,4 +239,23 @@ def test_as_a_process_the_error_is_the_last_line_on_stderr_and_the_exit_code_is_
     assert (ended.code, ended.out) == (1, "")
     assert ended.err.splitlines()[-1] == "error: hole.jsonl, line 3: the prompt is empty"
     assert ended.error == "hole.jsonl, line 3: the prompt is empty"
+    assert not (here / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("optim.trl.nonsense=1", "nonsense"),
+        ("optim.lr_scheduler=nonsense", "nonsense"),
+        ("optim.lora.r=0", "r and alpha must be at least 1"),
+        ("optim.lora.target_modules=[nope]", "no module called nope"),
+        ("model.device=cuda", "no such device here"),
+    ],
+)
+def test_training_settings_are_refused_before_any_work(here: Path, tiny_model: Path, setting: str, message: str):
+    if setting == "model.device=cuda" and torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    ended = run(tiny_model, "--set", setting)
+    assert ended.code == 1
+    assert message in ended.error
     assert not (here / "out").exists()

@@ -39,7 +39,7 @@ def inward(words: list[str], out: Path) -> None:
 
 @pytest.fixture(scope="module")
 def start(shared: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """Start `inward run rlsf`, with the paper's adapter and its dropout, on seventy sums."""
+    """Start `inward run rlsf`, with the paper's adapter, on seventy sums."""
     folder = tmp_path_factory.mktemp("inputs")
     settings = ADDER_SETTINGS.replace("num_epochs: 1", "num_epochs: 2")
     (folder / "settings.yaml").write_text(settings, encoding="utf-8")

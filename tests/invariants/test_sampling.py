@@ -173,7 +173,7 @@ def test_no_row_runs_past_the_context(policy):
 
 
 def test_a_prompt_that_fills_the_context_is_refused(policy):
-    with pytest.raises(DataError, match=r"1 prompts fill the 64 tokens.*long.*too_long=drop"):
+    with pytest.raises(DataError, match=r"whole context of .*, 64 tokens: long \(1 in all\)"):
         groups(policy, prompts=[Prompt(id="long", text="1" * 70)])
 
 

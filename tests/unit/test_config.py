@@ -32,7 +32,7 @@ def test_without_file_or_overrides_the_papers_recipe_is_taken():
     assert (config.method, config.recipe) == ("rlsf", "paper")
     assert config.settings == rlsf.Settings()
     assert (config.settings.optim.learning_rate, config.settings.pairs.gamma) == (1e-6, 0.9)
-    assert config.settings.optim.lora == LoraSettings(r=8, alpha=16, dropout=0.1, rslora=True)
+    assert config.settings.optim.lora == LoraSettings(r=8, alpha=16, rslora=True)
 
 
 @pytest.mark.parametrize(

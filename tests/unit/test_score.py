@@ -44,9 +44,9 @@ def trace(**changes):
     return dataclasses.replace(made, **changes)
 
 
-def one(made, settings=AnswerSettings(kind="number")):
+def one(made, kind="number"):
     group = TraceGroup(prompt=Prompt(id="q", text="?"), traces=(made,), sampling=PARAMS)
-    ((scored,),) = ((g.traces) for g in score([group], settings))
+    ((scored,),) = ((g.traces) for g in score([group], AnswerSettings(kind=kind)))
     return scored
 
 
@@ -66,10 +66,10 @@ def test_no_span_is_confidence_zero_and_no_answer():
 
 
 def test_what_the_model_answered_when_asked_is_located_in_the_trace():
-    settings = AnswerSettings(kind="text")
-    scored = one(trace(completion="a red fox ran", token_ends=(1, 5, 9, 13, 13, 13), answer_probe=" red fox."), settings)
+    text = trace(completion="a red fox ran", token_ends=(1, 5, 9, 13, 13, 13))
+    scored = one(dataclasses.replace(text, answer_probe=" red fox."), "text")
     assert scored.answer_tokens == Span(start=1, end=3)
-    missed = one(trace(answer_probe=" blue whale"), settings)
+    missed = one(dataclasses.replace(text, answer_probe=" blue whale"), "text")
     assert missed.answer_tokens is None
 
 

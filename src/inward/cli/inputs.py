@@ -43,7 +43,7 @@ def prompts_from(source: str, settings: PromptSettings, start: Start, seed: int)
         prompts = read_prompts(source, split=settings.split, limit=settings.limit)
     too_long = check_prompts(prompts, start.policy)
     if settings.too_long == "error":
-        refuse_long(too_long, start.policy)
+        refuse_long(too_long, start.policy, "shorten them, or set prompts.too_long=drop to leave them out")
     kept = [prompt for prompt in prompts if prompt.id not in set(too_long)]
     if not kept:
         raise DataError(f"every prompt of {source} fills the model's context of {start.policy.context} tokens")

@@ -15,6 +15,7 @@ from inward.errors import SettingsError
 from inward.methods import rlsf
 from inward.methods.rlsf import Start
 from inward.runs import RunFolder
+from inward.train import check
 from inward.types import EvalItem, EvalReport, Manifest, PreferencePair, Problem, ScoredGroup
 
 SECONDS = {
@@ -49,6 +50,7 @@ def run(
     cfg = run_config(method, model, config, overrides)
     console.note(f"{method} from {model}, settings: {cfg.recipe}")
     start = inputs.start_from(model, cfg.settings.model)
+    check(cfg.settings.optim, start.policy.model)
     asked = inputs.prompts_from(prompts, cfg.prompts, start, seed)
     problems = inputs.problems_from(eval_task, eval_data, cfg.evaluation, start)
     task = eval_task or eval_data
@@ -58,7 +60,7 @@ def run(
     with working(out, manifest) as (folder, warned):
         before = _judge(start, problems, task, folder, "before", cfg)
         checkpoint = rlsf.run(asked, start, folder, cfg.settings, seed=seed)
-        trained = Start(str(checkpoint), checkpoint, cfg.settings.model)
+        trained = Start("checkpoint", checkpoint, cfg.settings.model)
         after = _judge(trained, problems, task, folder, "after", cfg)
         folder.write_json("summary.json", _summary(folder, task, model, before, after, warned))
         report.build(out)

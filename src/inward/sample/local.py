@@ -76,13 +76,13 @@ def check_prompts(prompts: Iterable[Prompt], policy: Policy) -> list[str]:
     return [prompt.id for prompt in prompts if len(render(prompt, policy)) >= policy.context]
 
 
-def refuse_long(too_long: Sequence[str], policy: Policy) -> None:
+def refuse_long(too_long: Sequence[str], policy: Policy, remedy: str = "shorten or remove them") -> None:
     """Raise DataError naming the prompts that leave no room for a completion."""
     if too_long:
         shown = ", ".join(too_long[:5]) + (", ..." if len(too_long) > 5 else "")
         raise DataError(
-            f"{len(too_long)} prompts fill the {policy.context} tokens of {policy.name}'s context: {shown}; "
-            "shorten them, or set prompts.too_long=drop to leave them out"
+            f"prompts as long as the whole context of {policy.name}, {policy.context} tokens: {shown} "
+            f"({len(too_long)} in all); {remedy}"
         )
 
 

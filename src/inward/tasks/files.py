@@ -101,10 +101,13 @@ def _read_parquet(path: Path) -> Iterator[tuple[Mapping[str, Any], str]]:
     except (pyarrow.ArrowInvalid, OSError) as error:
         raise DataError(f"{path} is no parquet file: {error}") from error
     number = 0
-    for batch in file.iter_batches():
-        for row in batch.to_pylist():
-            number += 1
-            yield row, f"{path}, row {number}"
+    try:
+        for batch in file.iter_batches():
+            for row in batch.to_pylist():
+                number += 1
+                yield row, f"{path}, row {number}"
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path} is damaged after row {number}: {error}") from error
 
 
 def _read_hub(source: str, split: str) -> Iterator[tuple[Mapping[str, Any], str]]:

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from transformers.modeling_utils import PreTrainedModel
+
 from inward.errors import DataError, SettingsError
 from inward.models import ModelSettings, copy_tokenizer, load_model, load_tokenizer
 from inward.types import PreferencePair
@@ -50,14 +52,17 @@ OWNED = {
 
 @dataclass(frozen=True, kw_only=True)
 class LoraSettings:
-    """A low-rank adapter (RLSF's code: r 8, alpha 16, dropout 0.1, rsLoRA)."""
+    """A low-rank adapter (RLSF's code: r 8, alpha 16, rsLoRA; its dropout of 0.1 is switched off by TRL in DPO)."""
 
     r: int = 8
     alpha: int = 16
-    dropout: float = 0.1
     rslora: bool = True
     target_modules: tuple[str, ...] | None = None
     """None: PEFT's default for the architecture, or every linear layer where PEFT knows none."""
+
+    def __post_init__(self) -> None:
+        if self.r < 1 or self.alpha < 1:
+            raise SettingsError(f"r and alpha must be at least 1, got {self.r} and {self.alpha}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +136,7 @@ def preference(
 
     Raises:
         DataError: every pair exceeds `max_length`.
+        SettingsError: as `check`.
     """
     kept = [pair for pair in pairs if settings.max_length is None or _length(pair) <= settings.max_length]
     if not kept:
@@ -141,6 +147,20 @@ def preference(
         if trainer.is_world_process_zero():
             _save(trainer.accelerator.unwrap_model(trainer.model), start, out, model)
     return Training(num_pairs=len(kept), num_too_long=len(pairs) - len(kept), num_steps=trainer.state.global_step)
+
+
+def check(settings: PreferenceSettings, model: PreTrainedModel) -> None:
+    """Refuse settings that TRL or PEFT would refuse, before there is work to lose.
+
+    Raises:
+        SettingsError: TRL does not know a field or a value, or no module is called as in `lora.target_modules`.
+    """
+    with _quiet():
+        config(settings, work=Path("unused"), seed=0, device=model.device.type, num_pairs=1)
+    names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    unknown = set(settings.lora.target_modules or () if settings.lora else ()) - names
+    if unknown:
+        raise SettingsError(f"optim.lora.target_modules: the model has no module called {', '.join(sorted(unknown))}")
 
 
 def _length(pair: PreferencePair) -> int:
@@ -195,7 +215,11 @@ def _trainer(
 
 
 def config(settings: PreferenceSettings, *, work: Path, seed: int, device: str, num_pairs: int) -> Any:
-    """TRL's DPOConfig for these settings: the one place that knows both vocabularies."""
+    """TRL's DPOConfig for these settings: the one place that knows both vocabularies.
+
+    Raises:
+        SettingsError: TRL does not know a field or a value.
+    """
     from trl.trainer.dpo_config import DPOConfig
 
     on_accelerator = device != "cpu"
@@ -228,7 +252,10 @@ def config(settings: PreferenceSettings, *, work: Path, seed: int, device: str, 
         "logging_steps": 1,
         "report_to": "none",
     }
-    return DPOConfig(**{**open_defaults, **(settings.trl or {}), **owned})
+    try:
+        return DPOConfig(**{**open_defaults, **(settings.trl or {}), **owned})
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"optim: TRL refuses these settings: {error}") from error
 
 
 def exact_ids_collator(pad_token_id: int) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
@@ -254,7 +281,6 @@ def _peft(lora: LoraSettings, policy: Any) -> Any:
     return LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
         use_rslora=lora.rslora,
         target_modules=targets,
         task_type="CAUSAL_LM",

@@ -1,0 +1,357 @@
+"""The run folder: created or resumed, locked, and written one whole file at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar, final
+
+from inward.errors import RunFolderError
+from inward.runs import files
+from inward.runs.records import from_json, plain, to_json
+from inward.runs.shards import Records, damaged, shard_info, shard_path, write_shard
+from inward.types import Manifest
+
+Input = TypeVar("Input")
+R = TypeVar("R")
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Called with the name of a stage, the number of inputs done and the number of inputs in all."""
+
+_Span: TypeAlias = tuple[int, int]
+
+_MANIFEST, _LOCK, _LOG, _COMPLETE = "manifest.json", "lock", "log.jsonl", "complete.json"
+_WATCHED = ("torch", "transformers", "trl")
+_TIMED_EVENTS = ("shard", "stage_finished", "stage_stopped")
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Report no progress."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFolder:
+    """Everything a run makes. Get one from `RunFolder.open` to write, from `RunFolder.read` to read.
+
+    Every method that writes raises RunFolderError where the disk is full or the folder not writable. Names of
+    stages and files are relative to the folder and may be nested: `before/scored`.
+    """
+
+    path: Path
+    manifest: Manifest
+    """As first written: a resumed folder keeps the versions and the date it was begun with."""
+    progress: Progress
+    writable: bool
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls, path: str | Path, manifest: Manifest, *, progress: Progress = silent
+    ) -> Iterator[RunFolder]:
+        """Create the folder or resume it, and hold its lock until the context ends.
+
+        Raises:
+            RunFolderError: Another process works in the folder; it belongs to a run of another identity (each
+                difference is named); it holds files but no manifest; or it cannot be written.
+        """
+        path = Path(path)
+        _refuse_foreign(path)
+        with _locked(path):
+            files.sweep(path)
+            stored = _read_manifest(path) if (path / _MANIFEST).exists() else None
+            if stored is not None:
+                _refuse_other(path, stored, manifest)
+            folder = cls(path=path, manifest=stored or manifest, progress=progress, writable=True)
+            if stored is None:
+                folder.write_json(_MANIFEST, manifest)
+            folder.log("opened", resumed=stored is not None)
+            for name, was, now in _version_changes(folder.manifest, manifest):
+                folder.log("version_changed", name=name, was=was, now=now)
+            yield folder
+
+    @classmethod
+    def read(cls, path: str | Path) -> RunFolder:
+        """Return a view of the folder for reading; takes no lock, so a run may be under way.
+
+        Raises:
+            RunFolderError: There is no manifest, or it is damaged.
+        """
+        path = Path(path)
+        if not (path / _MANIFEST).exists():
+            raise RunFolderError(f"{path} is no run folder: it has no {_MANIFEST}; check the path")
+        return cls(path=path, manifest=_read_manifest(path), progress=silent, writable=False)
+
+    def map(
+        self,
+        name: str,
+        inputs: Sequence[Input],
+        make: Callable[[Sequence[Input]], Iterable[R]],
+        record: type[R],
+        *,
+        shard_size: int,
+    ) -> Records[R]:
+        """Make records from inputs, one shard per `shard_size` consecutive inputs; whole shards are kept.
+
+        Args:
+            name: The stage, also its folder.
+            inputs: In the same order in every session, as the manifest's hashes promise.
+            make: Gives the records of a slice of the inputs, any number of them.
+            record: Type of the records.
+            shard_size: Inputs per shard; cannot change once the first shard is written.
+
+        Raises:
+            RunFolderError: A shard is damaged, or was made from other inputs than asked for now.
+            DataError: A record cannot be stored.
+        """
+        ends = [*range(shard_size, len(inputs), shard_size), len(inputs)] if len(inputs) else []
+        spans = list(zip([0, *ends], ends, strict=False))
+        return self._stage(name, spans, lambda span: make(inputs[span[0] : span[1]]), record)
+
+    def once(self, name: str, make: Callable[[], Sequence[R]], record: type[R]) -> Records[R]:
+        """Make the records of a stage as one shard, also where there are none; see `map`."""
+        return self._stage(name, [(0, 1)], lambda _: make(), record)
+
+    def records(self, name: str, record: type[R]) -> Records[R]:
+        """Return the records of a finished stage.
+
+        Raises:
+            RunFolderError: The stage is not finished.
+        """
+        if not (self.path / name / _COMPLETE).exists():
+            raise RunFolderError(
+                f"{self.path / name} is not complete: run the command that made {self.path} again "
+                f"({self.manifest.method}, with --out {self.path}); it continues where it stopped"
+            )
+        complete = self.read_json(f"{name}/{_COMPLETE}")
+        return Records(self.path / name, record, shards=complete["shards"], length=complete["records"])
+
+    def build(self, name: str, make: Callable[[Path], object]) -> Path:
+        """Make a folder such as `checkpoint` in one step, unless it is there already, and return its path.
+
+        Args:
+            name: The folder to be.
+            make: Fills the empty folder it is given; what it raises leaves nothing behind.
+        """
+        self._assert_writable()
+        path = self.path / name
+        if not path.exists():
+            files.build_atomic(path, make)
+            self.log("built", name=name)
+        return path
+
+    def write_json(self, name: str, value: object) -> None:
+        """Write records, enums, tuples, dicts and plain values as strict JSON; NaN and inf become null."""
+        self.write_text(name, to_json(value, indent=2) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        """Return what a JSON file holds; `inward.runs.from_json` makes a record of it.
+
+        Raises:
+            RunFolderError: The file is missing or damaged.
+        """
+        return _load_json(self.path / name)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file in UTF-8."""
+        self._assert_writable()
+        # A lone surrogate from a user's file has no UTF-8 form; `\\udxxx` is what JSON writes for it.
+        files.write_atomic(self.path / name, text.encode("utf-8", errors="backslashreplace"))
+
+    def log(self, event: str, **fields: object) -> None:
+        """Append an event with its time to log.jsonl."""
+        self._assert_writable()
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        files.append_line(self.path / _LOG, to_json({"event": event, "time": now, **fields}))
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """Yield the events of log.jsonl, oldest first; a line torn by a kill is passed over."""
+        if not (self.path / _LOG).exists():
+            return
+        with (self.path / _LOG).open("rb") as lines:
+            for line in lines:
+                try:
+                    yield json.loads(line)
+                except ValueError:
+                    continue
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Log the seconds that the body takes, for stages that are neither `map` nor `once`."""
+        self.log("stage_started", stage=stage)
+        start, event = time.perf_counter(), "stage_stopped"
+        try:
+            yield
+            event = "stage_finished"
+        finally:
+            self.log(event, stage=stage, seconds=_since(start))
+
+    def seconds(self) -> dict[str, float]:
+        """Return the seconds spent in each stage over all sessions.
+
+        A killed session counts up to its last whole shard, and not at all in a stage that is `timed`.
+        """
+        total: defaultdict[str, float] = defaultdict(float)
+        for event in self.events():
+            if event["event"] in _TIMED_EVENTS:
+                total[event["stage"]] += event.get("seconds", 0.0)
+        return dict(total)
+
+    def _stage(
+        self, name: str, spans: Sequence[_Span], make: Callable[[_Span], Iterable[R]], record: type[R]
+    ) -> Records[R]:
+        self._assert_writable()
+        paths = [shard_path(self.path / name, i) for i in range(len(spans))]
+        # Looked at before anything is made, so that a damaged shard shows now and not after hours of work.
+        counts = [_checked_count(path, span) for path, span in zip(paths, spans, strict=True)]
+        total = spans[-1][1] if spans else 0
+        done = sum(
+            end - start for (start, end), count in zip(spans, counts, strict=True) if count is not None
+        )
+        self.progress(name, done, total)
+        if None in counts or not (self.path / name / _COMPLETE).exists():
+            self.log("stage_started", stage=name, shards=len(spans), kept=len(spans) - counts.count(None))
+            for i, (path, span) in enumerate(zip(paths, spans, strict=True)):
+                if counts[i] is not None:
+                    continue
+                start = time.perf_counter()
+                rows = list(make(span))
+                write_shard(path, rows, record, span)
+                counts[i] = len(rows)
+                self.log("shard", stage=name, shard=i, records=len(rows), seconds=_since(start))
+                done += span[1] - span[0]
+                self.progress(name, done, total)
+            numbers = {"shards": len(spans), "records": sum(count or 0 for count in counts)}
+            self.write_json(f"{name}/{_COMPLETE}", numbers)
+            self.log("stage_finished", stage=name, **numbers)
+        return self.records(name, record)
+
+    def _assert_writable(self) -> None:
+        assert self.writable, "this run folder was opened with RunFolder.read"
+
+
+def identity(manifest: Manifest) -> dict[str, object]:
+    """Return what makes two runs the same work: equal identities make equal artefacts.
+
+    Names of models and data, versions, hardware and dates are left out; hashes stand for the first two.
+    """
+    parts = ("start", "data", "evaluation")
+    hashes = {part: {"sha256": getattr(getattr(manifest, part), "sha256", None)} for part in parts}
+    return plain(
+        {
+            "method": manifest.method,
+            "settings": manifest.settings,
+            "seed": manifest.seed,
+            **hashes,
+            "labels_used": manifest.labels_used,
+        }
+    )
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Refuse a folder that holds files but no manifest: it belongs to somebody else."""
+    if not path.is_dir():
+        return
+    with files.explained(path):
+        names = os.listdir(path)
+    foreign = [name for name in names if name != _LOCK and not files.is_temporary(name)]
+    if foreign and _MANIFEST not in names:
+        raise RunFolderError(
+            f"{path} has files ({sorted(foreign)[0]}, ...) but no {_MANIFEST}, so it is no run folder; "
+            "use another --out, or an empty folder"
+        )
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path / _LOCK, timeout=0)
+    with files.explained(path):
+        path.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise RunFolderError(
+                f"{path} is in use by another process; wait until that is done, or use another --out"
+            ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _load_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise damaged(path, error) from error
+
+
+def _read_manifest(path: Path) -> Manifest:
+    file = path / _MANIFEST
+    try:
+        return from_json(Manifest, json.loads(file.read_bytes()))
+    except (OSError, ValueError) as error:
+        # Unlike every other file it cannot be made again: what the folder holds is known from it alone.
+        raise RunFolderError(f"{file} is damaged ({error}); use another --out") from error
+
+
+def _refuse_other(path: Path, stored: Manifest, asked: Manifest) -> None:
+    if stored.method != asked.method:
+        raise RunFolderError(
+            f"{path} belongs to another run: its method is {stored.method}, asked for {asked.method}; use another --out"
+        )
+    here, there = dict(_leaves(identity(stored))), dict(_leaves(identity(asked)))
+    lines = [
+        f"  {name}: this folder has {_shown(here, name)}, asked for {_shown(there, name)}"
+        for name in {**here, **there}
+        if _shown(here, name) != _shown(there, name)
+    ]
+    if lines:
+        raise RunFolderError(
+            "\n".join([f"{path} belongs to another run:", *lines])
+            + "\nuse another --out, or the settings this folder was made with"
+        )
+
+
+def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from _leaves(item, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, value
+
+
+def _shown(leaves: Mapping[str, object], name: str) -> str:
+    return to_json(leaves[name]) if name in leaves else "nothing"
+
+
+def _version_changes(stored: Manifest, asked: Manifest) -> list[tuple[str, str, str]]:
+    was = {"inward": stored.inward, **{name: stored.versions.get(name, "") for name in _WATCHED}}
+    now = {"inward": asked.inward, **{name: asked.versions.get(name, "") for name in _WATCHED}}
+    return [(name, was[name], now[name]) for name in was if was[name] != now[name]]
+
+
+def _checked_count(path: Path, span: _Span) -> int | None:
+    """Return the number of records in a shard; None where it has yet to be made."""
+    if not path.exists():
+        return None
+    count, (start, end) = shard_info(path)
+    if (start, end) != span:
+        raise RunFolderError(
+            f"{path} was made from inputs {start} to {end}, asked for {span[0]} to {span[1]}: "
+            "the size of shards or the number of inputs changed; use another --out"
+        )
+    return count
+
+
+def _since(start: float) -> float:
+    return round(time.perf_counter() - start, 3)
