@@ -93,7 +93,7 @@ def _answer(trace: Trace, settings: AnswerSettings) -> FoundAnswer | None:
     """The answer the model gave when asked, where it was; the one that can be read otherwise."""
     if trace.answer_probe is not None:
         return answers.locate(trace.answer_probe, trace.completion, settings.kind, settings.labels)
-    return answers.find(trace.completion, settings.kind, settings.labels)
+    return answers.find(trace.completion, settings.kind, settings.labels, strict=settings.strict)
 
 
 @torch.inference_mode()

@@ -507,3 +507,25 @@ def test_locate_in_200_kb(kind: AnswerKind):
     probe = {"number": " 771", "choice": " B", "text": " so ok", "auto": " zz ok", "latex": " ok qq"}[kind]
     assert locate(probe, text, kind) is not None
     assert kind == "text" or find(text, kind) is not None
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "answer"),
+    [
+        ("number", "3+4=7; #### 7", "7"),
+        ("number", "so the answer is 7", "7"),
+        ("number", "3+4=7", None),
+        ("number", "####=+4", None),
+        ("latex", r"thus \boxed{x}", "x"),
+        ("latex", "thus 4", None),
+        ("choice", "the answer is (B)", "B"),
+        ("choice", "maybe (B)", None),
+        ("auto", "maybe (B)", None),
+        ("auto", "there are 12", None),
+        ("auto", "the answer is Paris.", "Paris"),
+    ],
+)
+def test_strict_takes_announced_answers_only(kind: AnswerKind, text: str, answer: str | None):
+    found = find(text, kind, strict=True)
+    assert (found and found.answer) == answer
+    assert find(text, kind) is not None

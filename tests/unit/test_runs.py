@@ -329,10 +329,17 @@ def test_fresh_folder_holds_its_manifest(tmp_path: Path) -> None:
     assert RunFolder.read(tmp_path / "a/b").manifest == MANIFEST
 
 
+def test_run_of_another_method_is_refused_without_a_list_of_its_settings(tmp_path: Path) -> None:
+    with RunFolder.open(tmp_path, MANIFEST):
+        other = dataclasses.replace(MANIFEST, method="rlsc")
+    assert refused(tmp_path, other) == (
+        f"{tmp_path} belongs to another run: its method is rlsf, asked for rlsc; use another --out"
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"method": "rlsc"}, 'method: this folder has "rlsf", asked for "rlsc"'),
         ({"seed": 1}, "seed: this folder has 0, asked for 1"),
         (
             {"settings": {"pairs": {"gamma": 0.5, "stop": ["a", "b"]}, "optim": {}}},

@@ -160,7 +160,7 @@ def main() -> None:
     """Run the command line; an error a user can mend is one line, not a traceback."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # TRL reports usage unless told not to
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # Threads that spin while they wait starve each other on shared cores: the demo took 5 times as long that way.
+    # Threads that spin while they wait starve each other on shared cores: sampling took five times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -51,7 +51,7 @@ def train(folder: Path, out: Path | None, overrides: Sequence[str]) -> None:
         start = _start(run, cfg)
         pairs = run.records("pairs", PreferencePair)
         checkpoint = rlsf.train_stage(pairs, start, run, cfg.settings, seed=run.manifest.seed)
-    console.note(f"checkpoint in {checkpoint}; next: inward evaluate --model {checkpoint}")
+    console.note(f"checkpoint in {checkpoint}; next: inward evaluate --model {checkpoint} --data FILE --out DIR")
 
 
 @contextmanager

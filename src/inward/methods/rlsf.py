@@ -59,7 +59,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Start:
-    """The start checkpoint, loaded at most once and only when a stage has work to do."""
+    """The start checkpoint, loaded when it is first needed and at most once."""
 
     name: str
     path: Path

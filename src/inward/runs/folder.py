@@ -53,9 +53,7 @@ class RunFolder:
 
     @classmethod
     @contextmanager
-    def open(
-        cls, path: str | Path, manifest: Manifest, *, progress: Progress = silent
-    ) -> Iterator[RunFolder]:
+    def open(cls, path: str | Path, manifest: Manifest, *, progress: Progress = silent) -> Iterator[RunFolder]:
         """Create the folder or resume it, and hold its lock until the context ends.
 
         Raises:
@@ -212,9 +210,7 @@ class RunFolder:
         # Looked at before anything is made, so that a damaged shard shows now and not after hours of work.
         counts = [_checked_count(path, span) for path, span in zip(paths, spans, strict=True)]
         total = spans[-1][1] if spans else 0
-        done = sum(
-            end - start for (start, end), count in zip(spans, counts, strict=True) if count is not None
-        )
+        done = sum(end - start for (start, end), count in zip(spans, counts, strict=True) if count is not None)
         self.progress(name, done, total)
         if None in counts or not (self.path / name / _COMPLETE).exists():
             self.log("stage_started", stage=name, shards=len(spans), kept=len(spans) - counts.count(None))

@@ -70,13 +70,9 @@ def to_parquet(rows: Sequence[object], record: type, *, note: bytes) -> memoryvi
     try:
         table = pa.Table.from_pylist([encode(row) for row in rows], schema=columns)
     except (pa.ArrowException, UnicodeError, OverflowError) as error:
-        raise DataError(
-            f"a {record.__name__} cannot be stored: {error}; mend the text or number it names"
-        ) from error
+        raise DataError(f"a {record.__name__} cannot be stored: {error}; mend the text or number it names") from error
     out = pa.BufferOutputStream()
-    pq.write_table(
-        table, out, compression="zstd", compression_level=3, version="2.6", write_page_checksum=True
-    )
+    pq.write_table(table, out, compression="zstd", compression_level=3, version="2.6", write_page_checksum=True)
     return memoryview(out.getvalue())
 
 
@@ -183,9 +179,7 @@ def _arrow(hint: Any) -> pyarrow.DataType:
         return pa.struct(_fields(hint))
     if get_origin(hint) is tuple and get_args(hint)[1:] == (...,):
         item = get_args(hint)[0]
-        return pa.list_(
-            pa.field("element", pa.float32(), nullable=False) if item is float else _field("element", item)
-        )
+        return pa.list_(pa.field("element", pa.float32(), nullable=False) if item is float else _field("element", item))
     if get_origin(hint) is dict and get_args(hint)[0] is str:
         return pa.map_(pa.string(), _field("value", get_args(hint)[1]))
     raise TypeError(f"{hint} has no column type")

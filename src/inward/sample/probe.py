@@ -75,7 +75,7 @@ def _question_ids(question: str, policy: Policy) -> list[int]:
 def _wants(trace: Trace, settings: AnswerSettings) -> bool:
     if settings.elicit == "always":
         return True
-    return answers.find(trace.completion, settings.kind, settings.labels) is None
+    return answers.find(trace.completion, settings.kind, settings.labels, strict=settings.strict) is None
 
 
 def _without_eos(trace: Trace, policy: Policy) -> tuple[int, ...]:
