@@ -20,7 +20,7 @@ from inward.tasks import arithmetic
 from inward.train import preference
 from inward.types import Outcome, Problem
 
-ANSWER = AnswerSettings(kind="number", elicit="never")
+ANSWER = AnswerSettings(kind="number", strict=True, elicit="never")
 """The number after `####`; the model is not asked for it, since its 31 tokens cannot write the question."""
 
 

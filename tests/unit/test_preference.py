@@ -105,7 +105,8 @@ def test_special_tokens_stay_as_they_were(tmp_path, shared):
 
 def test_long_pairs_are_left_out_and_counted(tmp_path, tiny_model):
     settings = PreferenceSettings(lora=None, max_length=6, num_epochs=1)
-    _, done, _ = run(tmp_path, tiny_model, settings=settings)
+    with pytest.warns(UserWarning, match="2 of 3 pairs are longer than optim.max_length = 6"):
+        _, done, _ = run(tmp_path, tiny_model, settings=settings)
     assert (done.num_pairs, done.num_too_long) == (1, 2)
     with pytest.raises(DataError, match="all 3 pairs are longer than max_length = 4"):
         run(tmp_path / "work", tiny_model, settings=PreferenceSettings(max_length=4))

@@ -141,6 +141,12 @@ def preference(
     kept = [pair for pair in pairs if settings.max_length is None or _length(pair) <= settings.max_length]
     if not kept:
         raise DataError(f"all {len(pairs)} pairs are longer than max_length = {settings.max_length}; raise it")
+    if len(kept) < len(pairs):
+        warnings.warn(
+            f"{len(pairs) - len(kept)} of {len(pairs)} pairs are longer than optim.max_length = {settings.max_length} "
+            "and are left out",
+            stacklevel=2,
+        )
     with _quiet():
         trainer = _trainer(kept, start, work, settings, model, seed, progress, log)
         trainer.train(resume_from_checkpoint=_newest_checkpoint(work))
