@@ -377,7 +377,7 @@ def test_run_of_another_identity_is_refused(tmp_path: Path, change: dict[str, An
 
 def test_every_difference_is_named(tmp_path: Path) -> None:
     with RunFolder.open(tmp_path, MANIFEST):
-        other = dataclasses.replace(MANIFEST, seed=1, method="rlif")
+        other = dataclasses.replace(MANIFEST, seed=1, labels_used=True)
     assert len(refused(tmp_path, other).splitlines()) == 4
 
 
