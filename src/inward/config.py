@@ -18,7 +18,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from inward.answers import AnswerSettings
 from inward.errors import InwardError, SettingsError
-from inward.methods import rlsf
+from inward.methods import rlif, rlsf
 from inward.models import ModelSettings
 
 T = TypeVar("T")
@@ -80,7 +80,7 @@ class RunConfig:
     """Where the defaults came from: `paper`, `shipped:<name>` or a file."""
     prompts: PromptSettings
     evaluation: EvaluationSettings
-    settings: rlsf.Settings
+    settings: rlsf.Settings | rlif.Settings
 
     def plain(self) -> dict[str, Any]:
         """Nested plain values, as in a configuration file."""
@@ -106,10 +106,11 @@ class EvaluateConfig:
 
 STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
-METHODS: dict[str, type[rlsf.Settings]] = {"rlsf": rlsf.Settings}
+METHODS: dict[str, type[rlsf.Settings] | type[rlif.Settings]] = {"rlsf": rlsf.Settings, "rlif": rlif.Settings}
 
 SHIPPED: dict[tuple[str, str], str] = {
     ("rlsf", "embedded"): "rlsf-embedded.yaml",
+    ("rlif", "embedded"): "rlif-embedded.yaml",
     ("evaluate", "embedded"): "evaluate-embedded.yaml",
 }
 """Recipe that stands in for the paper's where no --config is given, by method and kind of model."""

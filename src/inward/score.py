@@ -9,8 +9,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, cast
 
 import torch
+from torch import nn
 
 from inward import answers
 from inward.answers import AnswerSettings, FoundAnswer
@@ -96,35 +98,51 @@ def _answer(trace: Trace, settings: AnswerSettings) -> FoundAnswer | None:
     return answers.find(trace.completion, settings.kind, settings.labels, strict=settings.strict)
 
 
-@torch.inference_mode()
 def forward_signals(traces: Sequence[Trace], policy: Policy) -> list[TraceSignals]:
-    """Signals of given traces by one forward pass of `policy`, in row batches of bounded memory."""
-    width = max((len(t.completion_ids) for t in traces), default=0) + 1
-    vocabulary = policy.model.config.get_text_config().vocab_size
+    """Signals of given traces by one forward pass of `policy`."""
+    sequences = [(trace.prompt_ids, trace.completion_ids) for trace in traces]
+    with evaluating(policy.model):
+        return sequence_signals(policy.model, sequences, policy.pad_id)
+
+
+@torch.no_grad()
+def sequence_signals(
+    model: nn.Module, sequences: Sequence[tuple[Sequence[int], Sequence[int]]], pad_id: int
+) -> list[TraceSignals]:
+    """Signals of (prompt ids, completion ids) by one forward pass, in row batches of bounded memory.
+
+    Args:
+        model: a causal language model as it stands: put it in evaluation mode first.
+        sequences: token ids.
+        pad_id: fills masked positions.
+    """
+    width = max((len(completion) for _, completion in sequences), default=0) + 1
+    vocabulary = cast(Any, model).config.get_text_config().vocab_size
     rows = max(1, LOGIT_BYTES // (4 * width * vocabulary))
     result: list[TraceSignals] = []
-    with evaluating(policy.model):
-        for start in range(0, len(traces), rows):
-            result += _forward_batch(traces[start : start + rows], policy)
+    for start in range(0, len(sequences), rows):
+        result += _forward_batch(model, sequences[start : start + rows], pad_id)
     return result
 
 
-def _forward_batch(traces: Sequence[Trace], policy: Policy) -> list[TraceSignals]:
-    device = policy.model.device
-    before = max(len(t.prompt_ids) for t in traces)
-    after = max(len(t.completion_ids) for t in traces)
+def _forward_batch(
+    model: nn.Module, sequences: Sequence[tuple[Sequence[int], Sequence[int]]], pad_id: int
+) -> list[TraceSignals]:
+    device = next(model.parameters()).device
+    before = max(len(prompt) for prompt, _ in sequences)
+    after = max(len(completion) for _, completion in sequences)
     if after == 0:
         empty = TraceSignals(logprob=(), entropy=(), self_certainty=(), disparity=())
-        return [empty] * len(traces)
-    ids = torch.full((len(traces), before + after), policy.pad_id)
+        return [empty] * len(sequences)
+    ids = torch.full((len(sequences), before + after), pad_id)
     attention = torch.zeros_like(ids)
-    for row, trace in enumerate(traces):
-        sequence = torch.tensor((*trace.prompt_ids, *trace.completion_ids))
-        start = before - len(trace.prompt_ids)
+    for row, (prompt, completion) in enumerate(sequences):
+        sequence = torch.tensor((*prompt, *completion))
+        start = before - len(prompt)
         ids[row, start : start + len(sequence)] = sequence
         attention[row, start : start + len(sequence)] = 1
     ids, attention = ids.to(device), attention.to(device)
-    logits = policy.model(
+    logits = model(
         input_ids=ids,
         attention_mask=attention,
         position_ids=(attention.cumsum(1) - 1).clamp(min=0),

@@ -8,7 +8,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from inward.errors import DataError, SettingsError
 from inward.models import ModelSettings
 from inward.train import LoraSettings, PreferenceSettings, preference
-from inward.train.preference import _newest_checkpoint, config
+from inward.train.preference import config
+from inward.train.trainer import newest_checkpoint
 from inward.types import FinishReason, PreferencePair, Prompt, Source, Trace
 
 CPU = ModelSettings(device="cpu")
@@ -118,8 +119,8 @@ def test_the_newest_whole_checkpoint_is_resumed_from(tmp_path):
         folder.mkdir()
         if state:
             (folder / "trainer_state.json").write_text(state)
-    assert _newest_checkpoint(tmp_path) == str(tmp_path / "checkpoint-8")
-    assert _newest_checkpoint(tmp_path / "none") is None
+    assert newest_checkpoint(tmp_path) == str(tmp_path / "checkpoint-8")
+    assert newest_checkpoint(tmp_path / "none") is None
 
 
 def test_what_reaches_trl(tmp_path):

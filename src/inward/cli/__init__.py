@@ -57,7 +57,7 @@ def demo(
 
 @app.command()
 def run(
-    method: Annotated[str, typer.Argument(help="rlsf")],
+    method: Annotated[str, typer.Argument(help="rlsf or rlif")],
     model: Model,
     prompts: Prompts,
     out: Out,
@@ -66,6 +66,13 @@ def run(
         str | None,
         typer.Option("--eval-data", help="Judge before and after on a file with a column `answer`."),
     ] = None,
+    reward: Annotated[
+        str | None, typer.Option("--reward", help="rlif: self_certainty, neg_entropy or mean_logprob.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="rlif: updates of the policy.")] = None,
+    eval_every: Annotated[
+        int | None, typer.Option("--eval-every", help="rlif: keep and judge a checkpoint every so many steps.")
+    ] = None,
     seed: Seed = 0,
     config: Config = None,
     set_: Set = [],  # noqa: B006 - typer copies it
@@ -73,6 +80,7 @@ def run(
     """Run a method from prompts to checkpoint, with its report."""
     from inward.cli import pipeline
 
+    asked = {"reward": reward, "optim.steps": steps, "optim.save_every": eval_every}
     pipeline.run(
         method,
         model,
@@ -82,7 +90,7 @@ def run(
         eval_data=eval_data,
         seed=seed,
         config=config,
-        overrides=set_,
+        overrides=[*(f"{key}={value}" for key, value in asked.items() if value is not None), *set_],
     )
 
 
@@ -99,6 +107,25 @@ def evaluate(
     from inward.cli import pipeline
 
     pipeline.evaluate_model(model, out, task=task, data=data, config=config, overrides=set_)
+
+
+@app.command()
+def interpolate(
+    from_: Annotated[str, typer.Option("--from", help="The model at ratio 0: a folder, a hub id or embedded:NAME.")],
+    to: Annotated[str, typer.Option("--to", help="The model at ratio 1, of the same architecture and vocabulary.")],
+    out: Out,
+    ratios: Annotated[
+        str, typer.Option("--ratios", help="Any numbers, separated by commas; the others are compared with the first.")
+    ] = "0,0.25,0.5,0.75,1",
+    task: Annotated[str | None, typer.Option("--task", help="arithmetic")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="A file with a column `answer`.")] = None,
+    config: Config = None,
+    set_: Set = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Mix the weights of two models at several ratios, and measure every mix."""
+    from inward.cli import mixing
+
+    mixing.mix_and_judge(from_, to, ratios, out, task=task, data=data, config=config, overrides=set_)
 
 
 @app.command()

@@ -26,6 +26,7 @@ from inward.runs import Progress as Report
 STAGES = {
     "before/scored": "sample the start model",
     "before/items": "grade the start model",
+    "mixes": "mix the weights",
     "traces": "sample traces",
     "scored": "score traces",
     "pairs": "rank into pairs",
@@ -46,6 +47,8 @@ SHOWN = (
     ("entropy", "entropy, nats"),
     ("length", "length, tokens"),
 )
+CURVE = ("entropy", "greedy_accuracy", "sampled_accuracy", "pass_at_k", "ece")
+"""Metrics shown for every mix; keys of `SHOWN`."""
 
 console = Console(stderr=True, highlight=False)
 
@@ -67,7 +70,7 @@ def progress() -> Iterator[Report]:
         if not tasks:
             bars.start()
         if stage not in tasks:
-            tasks[stage] = bars.add_task(STAGES.get(stage, stage), total=total)
+            tasks[stage] = bars.add_task(_stage(stage), total=total)
         bars.update(tasks[stage], completed=done, total=total)
 
     try:
@@ -75,6 +78,16 @@ def progress() -> Iterator[Report]:
     finally:
         if tasks:
             bars.stop()
+
+
+def _stage(name: str) -> str:
+    if name in STAGES:
+        return STAGES[name]
+    where, _, what = name.rpartition("/")
+    if where.startswith("judged/"):
+        return f"{'sample' if what == 'scored' else 'grade'} mix {where.removeprefix('judged/')}"
+    step = where.rpartition("/")[2].lstrip("0")
+    return f"{'sample' if what == 'scored' else 'grade'} the model at step {step}"
 
 
 @contextmanager
@@ -117,6 +130,20 @@ def show_summary(summary: Mapping[str, Any]) -> None:
         if after:
             cells += [_cell(after[key]), _cell(difference[key], signed=True)]
         table.add_row(label, *cells)
+    console.print(table)
+
+
+def show_curve(summary: Mapping[str, Any]) -> None:
+    """Print how the mixes of `inward interpolate` did, a row per ratio."""
+    title = escape(f"{summary['model']} to {summary['to']}, {summary['task']} (95% intervals)")
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1), pad_edge=False)
+    table.add_column("ratio", justify="right")
+    labels = dict(SHOWN) | {"pass_at_k": f"pass@{summary['pass_k']}"}
+    for key in CURVE:
+        table.add_column(labels[key], justify="right")
+    for row in summary["curve"]:
+        # The interval on a line of its own: beside the value, five of them are wider than a terminal.
+        table.add_row(f"{row['ratio']:g}", *(_cell(row[key]).replace(" ", "\n") for key in CURVE))
     console.print(table)
 
 

@@ -12,11 +12,10 @@ from inward.cli import console, inputs
 from inward.cli.judge import judge
 from inward.config import RunConfig, evaluate_config, run_config
 from inward.errors import SettingsError
-from inward.methods import rlsf
+from inward.methods import rlif, rlsf
 from inward.methods.rlsf import Start
 from inward.runs import RunFolder
-from inward.train import check
-from inward.types import EvalItem, EvalReport, Manifest, PreferencePair, Problem, ScoredGroup
+from inward.types import EvalItem, EvalReport, Manifest, PreferencePair, Problem, Prompt, ScoredGroup
 
 SECONDS = {
     "before/scored": "evaluate_before",
@@ -50,7 +49,7 @@ def run(
     cfg = run_config(method, model, config, overrides)
     console.note(f"{method} from {model}, settings: {cfg.recipe}")
     start = inputs.start_from(model, cfg.settings.model)
-    check(cfg.settings.optim, start.policy.model)
+    _check(start, cfg)
     asked = inputs.prompts_from(prompts, cfg.prompts, start, seed)
     problems = inputs.problems_from(eval_task, eval_data, cfg.evaluation, start)
     task = eval_task or eval_data
@@ -59,10 +58,17 @@ def run(
     )
     with working(out, manifest) as (folder, warned):
         before = _judge(start, problems, task, folder, "before", cfg)
-        checkpoint = rlsf.run(asked, start, folder, cfg.settings, seed=seed)
-        trained = Start("checkpoint", checkpoint, cfg.settings.model)
-        after = _judge(trained, problems, task, folder, "after", cfg)
-        folder.write_json("summary.json", _summary(folder, task, model, before, after, warned))
+        _train(asked, start, folder, cfg, seed)
+        kept = sorted(int(path.name) for path in (out / "checkpoints").glob("[0-9]*"))
+        curve = [
+            (step, _judge(_kept(out, f"checkpoints/{step:05d}", cfg), problems, task, folder, f"curve/{step:05d}", cfg))
+            for step in kept
+        ]
+        after = _judge(_kept(out, "checkpoint", cfg), problems, task, folder, "after", cfg)
+        summary = _summary(folder, task, model, before, after, warned)
+        if before and after and isinstance(cfg.settings, rlif.Settings):
+            summary["curve"] = _curve(folder, [(0, before), *curve, (cfg.settings.optim.steps, after)])
+        folder.write_json("summary.json", summary)
         report.build(out)
     console.show_summary(folder.read_json("summary.json"))
     console.show_places(out, checkpoint=True)
@@ -107,6 +113,36 @@ def working(out: Path, manifest: Manifest) -> Iterator[tuple[RunFolder, list[str
 Judged = tuple[EvalReport, Sequence[EvalItem]]
 
 
+def _check(start: Start, cfg: RunConfig) -> None:
+    match cfg.settings:
+        case rlsf.Settings():
+            rlsf.check(start, cfg.settings)
+        case rlif.Settings():
+            rlif.check(start, cfg.settings)
+
+
+def _train(prompts: Sequence[Prompt], start: Start, folder: RunFolder, cfg: RunConfig, seed: int) -> None:
+    match cfg.settings:
+        case rlsf.Settings():
+            rlsf.run(prompts, start, folder, cfg.settings, seed=seed)
+        case rlif.Settings():
+            rlif.run(prompts, start, folder, cfg.settings, seed=seed)
+
+
+def _kept(out: Path, name: str, cfg: RunConfig) -> Start:
+    return Start(name, out / name, cfg.settings.model)
+
+
+def _curve(folder: RunFolder, judged: Sequence[tuple[int, Judged | None]]) -> list[dict[str, Any]]:
+    """Metrics by optimizer step, with the mean reward that training saw at that step."""
+    rewards = {
+        event["step"]: event["reward"] for event in folder.events() if event["event"] == "train" and "reward" in event
+    }
+    return [
+        {"step": step, **one[0].metrics, "reward": rewards.get(float(step))} for step, one in judged if one is not None
+    ]
+
+
 def _judge(
     start: Start, problems: Sequence[Problem], task: str | None, folder: RunFolder, name: str, cfg: RunConfig
 ) -> Judged | None:
@@ -131,7 +167,7 @@ def _summary(
             difference = evaluate.compare(before[1], after[1])
     seconds: dict[str, float] = {}
     for stage, spent in folder.seconds().items():
-        key = SECONDS.get(stage, stage)
+        key = "evaluate_curve" if stage.startswith("curve/") else SECONDS.get(stage, stage)
         seconds[key] = round(seconds.get(key, 0.0) + spent, 3)
     manifest = folder.manifest
     return {
@@ -145,6 +181,7 @@ def _summary(
         "after": after[0].metrics if after else None,
         "difference": difference,
         "pass_k": before[0].pass_k if before else None,
+        "curve": None,
         "counts": _counts(folder),
         "seconds": seconds,
         "warnings": list(warned),
@@ -155,6 +192,9 @@ def _counts(folder: RunFolder) -> dict[str, int]:
     """What the training data came to; nothing for an evaluation."""
     if folder.manifest.data is None:
         return {}
+    if folder.manifest.method == "rlif":
+        steps = max((event["steps"] for event in folder.events() if event["event"] == "trained"), default=0)
+        return {"prompts": folder.manifest.data.num_records or 0, "steps": steps}
     counts: dict[str, int] = dict.fromkeys(("prompts", "traces", "traces_without_span", "traces_truncated"), 0)
     for group in folder.records("scored", ScoredGroup):
         counts["prompts"] += 1

@@ -11,7 +11,7 @@ from typing import Any
 
 from inward.cli import console, inputs
 from inward.cli.pipeline import working
-from inward.config import METHODS, RunConfig, run_config, stored_config
+from inward.config import RunConfig, run_config, stored_config
 from inward.errors import RunFolderError
 from inward.methods import rlsf
 from inward.methods.rlsf import Start
@@ -22,48 +22,49 @@ from inward.types import PreferencePair, ScoredGroup, TraceGroup
 def sample(model: str, prompts: str, out: Path, *, seed: int, config: Path | None, overrides: Sequence[str]) -> None:
     """Write traces into a new run folder."""
     cfg = run_config("rlsf", model, config, overrides)
+    settings = _rlsf(cfg)
     start = inputs.start_from(model, cfg.settings.model)
     asked = inputs.prompts_from(prompts, cfg.prompts, start, seed)
     manifest = inputs.manifest_for("rlsf", cfg.plain(), cfg.recipe, seed, start, (prompts, asked), None)
     with working(out, manifest) as (folder, _):
-        traces = rlsf.sample_stage(asked, start, folder, cfg.settings, seed=seed)
+        traces = rlsf.sample_stage(asked, start, folder, settings, seed=seed)
     console.note(f"{len(traces)} groups of traces in {out / 'traces'}; next: inward score {out}")
 
 
 def score(folder: Path) -> None:
     """Score the traces of a run folder."""
-    with _opened(folder, None, (), ("traces",)) as (run, cfg):
-        scored = rlsf.score_stage(run.records("traces", TraceGroup), run, cfg.settings)
+    with _opened(folder, None, (), ("traces",)) as (run, settings):
+        scored = rlsf.score_stage(run.records("traces", TraceGroup), run, settings)
     console.note(f"{len(scored)} scored groups in {folder / 'scored'}; next: inward rank {folder}")
 
 
 def rank(folder: Path, out: Path | None, overrides: Sequence[str]) -> None:
     """Turn scored traces into pairs, in the same folder or, under other settings, in another."""
-    with _opened(folder, out, overrides, ("traces", "scored")) as (run, cfg):
+    with _opened(folder, out, overrides, ("traces", "scored")) as (run, settings):
         scored = run.records("scored", ScoredGroup)
-        pairs = rlsf.rank_stage(scored, run, cfg.settings, seed=run.manifest.seed)
+        pairs = rlsf.rank_stage(scored, run, settings, seed=run.manifest.seed)
     console.note(f"{len(pairs)} pairs in {(out or folder) / 'pairs'}; next: inward train {out or folder}")
 
 
 def train(folder: Path, out: Path | None, overrides: Sequence[str]) -> None:
     """Train on the pairs, in the same folder or, under other settings, in another."""
-    with _opened(folder, out, overrides, ("traces", "scored", "pairs")) as (run, cfg):
-        start = _start(run, cfg)
+    with _opened(folder, out, overrides, ("traces", "scored", "pairs")) as (run, settings):
+        start = _start(run, settings)
         pairs = run.records("pairs", PreferencePair)
-        checkpoint = rlsf.train_stage(pairs, start, run, cfg.settings, seed=run.manifest.seed)
+        checkpoint = rlsf.train_stage(pairs, start, run, settings, seed=run.manifest.seed)
     console.note(f"checkpoint in {checkpoint}; next: inward evaluate --model {checkpoint} --data FILE --out DIR")
 
 
 @contextmanager
 def _opened(
     source: Path, out: Path | None, overrides: Sequence[str], stages: Sequence[str]
-) -> Iterator[tuple[RunFolder, RunConfig]]:
+) -> Iterator[tuple[RunFolder, rlsf.Settings]]:
     """The folder to write into: `source` itself, or `out` with what the earlier `stages` made copied over.
 
     Settings that the copied stages were made under cannot be changed; the refusal names them.
     """
     stored = RunFolder.read(source).manifest
-    if stored.method not in METHODS:
+    if stored.method != "rlsf":
         raise RunFolderError(f"{source} was made by `inward {stored.method}`, which has no traces to go on from")
     for stage in stages:
         if not (source / stage / "complete.json").exists():
@@ -75,7 +76,7 @@ def _opened(
     with working(out or source, dataclasses.replace(stored, settings=cfg.plain())) as (folder, _):
         for stage in stages if out is not None else ():
             folder.build(stage, lambda target, stage=stage: shutil.copytree(source / stage, target, dirs_exist_ok=True))
-        yield folder, cfg
+        yield folder, _rlsf(cfg)
 
 
 MADE_BY = {"traces": "sample", "scored": "score", "pairs": "rank"}
@@ -98,8 +99,13 @@ def _refuse_upstream_changes(was: Mapping[str, Any], now: Mapping[str, Any], sta
                 )
 
 
-def _start(run: RunFolder, cfg: RunConfig) -> Start:
-    start = inputs.start_from(run.manifest.start.name, cfg.settings.model)
+def _rlsf(cfg: RunConfig) -> rlsf.Settings:
+    assert isinstance(cfg.settings, rlsf.Settings)
+    return cfg.settings
+
+
+def _start(run: RunFolder, settings: rlsf.Settings) -> Start:
+    start = inputs.start_from(run.manifest.start.name, settings.model)
     if hash_folder(start.path) != run.manifest.start.sha256:
         raise RunFolderError(f"{start.name} is not the model that wrote these traces: its files have changed")
     return start

@@ -34,7 +34,7 @@ from inward.rank import PairSettings
 from inward.runs import Records, RunFolder
 from inward.sample import SamplingSettings, probe, sample
 from inward.score import check_confidence, score
-from inward.train import PreferenceSettings, check, preference
+from inward.train import PreferenceSettings, check_preference, preference
 from inward.types import PreferencePair, Prompt, ScoredGroup, TraceGroup
 
 SHARD_PROMPTS = 32
@@ -77,11 +77,16 @@ class Start:
 
 def run(prompts: Sequence[Prompt], start: Start, folder: RunFolder, settings: Settings, *, seed: int) -> Path:
     """Sample, score, rank and train; returns the folder of the trained checkpoint."""
-    check(settings.optim, start.policy.model)
+    check(start, settings)
     traces = sample_stage(prompts, start, folder, settings, seed=seed)
     scored = score_stage(traces, folder, settings)
     pairs = rank_stage(scored, folder, settings, seed=seed)
     return train_stage(pairs, start, folder, settings, seed=seed)
+
+
+def check(start: Start, settings: Settings) -> None:
+    """Refuse, before any work, settings that the training would refuse."""
+    check_preference(settings.optim, start.policy.model)
 
 
 def sample_stage(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from inward.report import curve
 from inward.report.page import render
 from inward.report.reading import read
+from inward.runs import RunFolder
 from inward.runs.files import write_atomic
 
 __all__ = ["build"]
@@ -18,5 +20,7 @@ def build(folder: Path) -> Path:
         RunFolderError: The run has not come to its end, or a file is damaged.
     """
     target = folder / "report.html"
-    write_atomic(target, render(read(folder)).encode("utf-8"))
+    mixes = RunFolder.read(folder).manifest.method == "interpolate"
+    page = curve.render(curve.read(folder)) if mixes else render(read(folder))
+    write_atomic(target, page.encode("utf-8"))
     return target

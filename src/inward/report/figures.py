@@ -143,9 +143,10 @@ def lines(
     y_label: str,
     x_ticks: Sequence[float],
     x_high: float,
+    y_high: float = 1.0,
 ) -> str:
-    """Draw shares as lines from the first of `x_ticks` to `x_high`, with bands and a key at the top."""
-    plot = Plot(top=32.0, x_low=x_ticks[0], x_high=x_high)
+    """Draw lines from the first of `x_ticks` to `x_high` and from 0 to `y_high`, with bands and a key at the top."""
+    plot = Plot(top=32.0, x_low=x_ticks[0], x_high=x_high, y_high=y_high)
     parts = [_grid(plot, y_label=y_label), _x_axis(plot, x_label, x_ticks)]
     for index, one in enumerate(series):
         key_x = plot.left + index * 110

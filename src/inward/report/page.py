@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 from inward.report import sections
@@ -39,6 +39,19 @@ def render(data: RunData) -> str:
         ("run", "The run", sections.run(data)),
         ("next", "What to do next", sections.next_steps(data)),
     ]
+    return document(data, claim, evidence, shown)
+
+
+def document(data: RunData, claim: str, evidence: str, shown: Sequence[tuple[str, str, str]]) -> str:
+    """Write a whole page around its sections.
+
+    Args:
+        data: The run; manifest, task and warnings are shown.
+        claim: The heading, escaped.
+        evidence: What supports it, escaped.
+        shown: Anchor, heading and body of every section, escaped; those without a body are left out. The section
+            `result` comes without its heading.
+    """
     shown = [(anchor, name, body) for anchor, name, body in shown if body]
     links = "".join(f'<a href="#{anchor}">{name}</a>' for anchor, name, _ in shown)
     bodies = "".join(

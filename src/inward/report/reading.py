@@ -32,20 +32,16 @@ def read(path: Path) -> RunData:
         RunFolderError: The run has not come to its end, or a file is damaged.
     """
     folder = RunFolder.read(path)
-    if not (path / "summary.json").exists():
-        raise RunFolderError(
-            f"{path} has no summary.json, so its run is not finished; run the same command again to continue it"
-        )
-    summary: dict[str, Any] = folder.read_json("summary.json")
+    summary = summary_of(folder)
     before, after = _items(folder, "before"), _items(folder, "after")
     shown = problems_to_show(before, after)
     training = training_facts([*_group_outlines(folder)], _pair_outlines(folder))
     return RunData(
         manifest=folder.manifest,
         task=summary.get("task"),
-        before=_estimates(summary.get("before")),
-        after=_estimates(summary.get("after")),
-        difference=_estimates(summary.get("difference")),
+        before=estimates(summary.get("before")),
+        after=estimates(summary.get("after")),
+        difference=estimates(summary.get("difference")),
         counts=summary.get("counts") or {},
         seconds={stage: float(value) for stage, value in (summary.get("seconds") or folder.seconds()).items()},
         checkpoint=summary.get("checkpoint"),
@@ -55,6 +51,26 @@ def read(path: Path) -> RunData:
         training=training,
         training_examples=_groups(folder, "scored", training.examples) if training else (),
     )
+
+
+def summary_of(folder: RunFolder) -> dict[str, Any]:
+    """Return what summary.json holds.
+
+    Raises:
+        RunFolderError: The run has not come to its end, or the file is damaged.
+    """
+    if not (folder.path / "summary.json").exists():
+        raise RunFolderError(
+            f"{folder.path} has no summary.json, so its run is not finished; run the same command again to continue it"
+        )
+    return folder.read_json("summary.json")
+
+
+def estimates(metrics: Mapping[str, Any] | None) -> dict[str, Estimate] | None:
+    """Return the metrics of a part of summary.json; None where there is no such part."""
+    if metrics is None:
+        return None
+    return {key: from_json(Estimate, value) for key, value in metrics.items() if value is not None}
 
 
 def _items(folder: RunFolder, name: str) -> Collection[EvalItem]:
@@ -111,9 +127,3 @@ def _rows(folder: RunFolder, stage: str, columns: Collection[str]) -> Iterator[d
         except (OSError, ValueError) as error:
             raise damaged(path, error) from error
         yield from rows
-
-
-def _estimates(metrics: Mapping[str, Any] | None) -> dict[str, Estimate] | None:
-    if metrics is None:
-        return None
-    return {key: from_json(Estimate, value) for key, value in metrics.items() if value is not None}

@@ -9,12 +9,8 @@ Two facts of TRL 1.16 shape this file (pinned in tests/contract):
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -22,7 +18,8 @@ from typing import Any, cast
 from transformers.modeling_utils import PreTrainedModel
 
 from inward.errors import DataError, SettingsError
-from inward.models import ModelSettings, copy_tokenizer, load_model, load_tokenizer
+from inward.models import ModelSettings, load_model, load_tokenizer
+from inward.train.trainer import LoraSettings, check_lora, newest_checkpoint, peft_config, quiet, reporter, save
 from inward.types import PreferencePair
 
 OWNED = {
@@ -48,21 +45,6 @@ OWNED = {
     "save_steps": "optim.num_saves",
 }
 """Fields of TRL's DPOConfig that inward sets, and what the user sets instead."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoraSettings:
-    """A low-rank adapter (RLSF's code: r 8, alpha 16, rsLoRA; its dropout of 0.1 is switched off by TRL in DPO)."""
-
-    r: int = 8
-    alpha: int = 16
-    rslora: bool = True
-    target_modules: tuple[str, ...] | None = None
-    """None: PEFT's default for the architecture, or every linear layer where PEFT knows none."""
-
-    def __post_init__(self) -> None:
-        if self.r < 1 or self.alpha < 1:
-            raise SettingsError(f"r and alpha must be at least 1, got {self.r} and {self.alpha}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +118,7 @@ def preference(
 
     Raises:
         DataError: every pair exceeds `max_length`.
-        SettingsError: as `check`.
+        SettingsError: as `check_preference`.
     """
     kept = [pair for pair in pairs if settings.max_length is None or _length(pair) <= settings.max_length]
     if not kept:
@@ -147,26 +129,23 @@ def preference(
             "and are left out",
             stacklevel=2,
         )
-    with _quiet():
+    with quiet():
         trainer = _trainer(kept, start, work, settings, model, seed, progress, log)
-        trainer.train(resume_from_checkpoint=_newest_checkpoint(work))
+        trainer.train(resume_from_checkpoint=newest_checkpoint(work))
         if trainer.is_world_process_zero():
-            _save(trainer.accelerator.unwrap_model(trainer.model), start, out, model)
+            save(trainer.accelerator.unwrap_model(trainer.model), start, out, model)
     return Training(num_pairs=len(kept), num_too_long=len(pairs) - len(kept), num_steps=trainer.state.global_step)
 
 
-def check(settings: PreferenceSettings, model: PreTrainedModel) -> None:
+def check_preference(settings: PreferenceSettings, model: PreTrainedModel) -> None:
     """Refuse settings that TRL or PEFT would refuse, before there is work to lose.
 
     Raises:
         SettingsError: TRL does not know a field or a value, or no module is called as in `lora.target_modules`.
     """
-    with _quiet():
+    with quiet():
         config(settings, work=Path("unused"), seed=0, device=model.device.type, num_pairs=1)
-    names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
-    unknown = set(settings.lora.target_modules or () if settings.lora else ()) - names
-    if unknown:
-        raise SettingsError(f"optim.lora.target_modules: the model has no module called {', '.join(sorted(unknown))}")
+    check_lora(settings.lora, model)
 
 
 def _length(pair: PreferencePair) -> int:
@@ -213,8 +192,8 @@ def _trainer(
         data_collator=exact_ids_collator(cast("int", tokenizer.pad_token_id)),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
-        peft_config=_peft(settings.lora, policy) if settings.lora else None,
-        callbacks=[_reporter(progress, log)],
+        peft_config=peft_config(settings.lora, policy) if settings.lora else None,
+        callbacks=[reporter(progress, log)],
     )
     trainer.remove_callback(PrinterCallback)  # what transformers puts in place of its progress bar
     return trainer
@@ -275,84 +254,3 @@ def exact_ids_collator(pad_token_id: int) -> Callable[[list[dict[str, Any]]], di
         return inner([{**row, **{name: row[f"own_{name}"] for name in columns}} for row in rows])
 
     return collate
-
-
-def _peft(lora: LoraSettings, policy: Any) -> Any:
-    from peft import LoraConfig
-    from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN
-
-    targets = list(lora.target_modules) if lora.target_modules else None
-    if targets is None and policy.config.model_type not in KNOWN:
-        targets = "all-linear"
-    return LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        use_rslora=lora.rslora,
-        target_modules=targets,
-        task_type="CAUSAL_LM",
-    )
-
-
-def _reporter(progress: Callable[[int, int], None], log: Callable[[dict[str, float]], None]) -> Any:
-    from transformers import TrainerCallback
-
-    class Reporter(TrainerCallback):
-        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            progress(state.global_step, state.max_steps)
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            progress(state.global_step, state.max_steps)
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-            numbers = {key: float(value) for key, value in (logs or {}).items() if isinstance(value, int | float)}
-            log({"step": float(state.global_step), **numbers})
-
-    return Reporter()
-
-
-def _newest_checkpoint(work: Path) -> str | None:
-    """The newest whole trainer checkpoint; transformers writes trainer_state.json last, so a torn one lacks it."""
-    for folder in sorted(work.glob("checkpoint-*"), key=lambda f: -int(f.name.rpartition("-")[2])):
-        try:
-            json.loads((folder / "trainer_state.json").read_text())
-        except (OSError, json.JSONDecodeError):
-            shutil.rmtree(folder)
-            continue
-        return str(folder)
-    return None
-
-
-def _save(policy: Any, start: Path, out: Path, model: ModelSettings) -> None:
-    """Save a plain transformers checkpoint: adapter merged, tokenizer and generation config as in `start`."""
-    from peft import PeftModel
-    from transformers import AutoConfig
-
-    if isinstance(policy, PeftModel):
-        policy = policy.merge_and_unload()
-    original = AutoConfig.from_pretrained(start, trust_remote_code=model.trust_remote_code).get_text_config()
-    for token in ("bos_token_id", "eos_token_id", "pad_token_id"):
-        # The trainer writes its tokenizer's into the config; a stand-in end of sequence would cut completions short.
-        setattr(policy.config.get_text_config(), token, getattr(original, token, None))
-    policy.save_pretrained(out)
-    (out / "generation_config.json").unlink(missing_ok=True)
-    copy_tokenizer(start, out)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the progress bars of datasets and of TRL's reference pass, and notices of renamed arguments."""
-    import datasets
-
-    before = os.environ.get("TQDM_DISABLE")
-    os.environ["TQDM_DISABLE"] = "1"
-    datasets.disable_progress_bars()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        datasets.enable_progress_bars()
-        if before is None:
-            del os.environ["TQDM_DISABLE"]
-        else:
-            os.environ["TQDM_DISABLE"] = before

@@ -1,0 +1,317 @@
+"""Prompts and a reward of the model's own in, checkpoints out: GRPO through TRL's public surface.
+
+TRL hands a reward the completions and their token ids, but no model and no prompt ids. So the reward here is a callable
+that a callback binds to the live policy when training begins, and that knows each prompt's token ids by the prompt's
+id, the only column beside the prompt: no other column of a data set can reach a reward.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from transformers.modeling_utils import PreTrainedModel
+
+from inward.errors import ModelError, SettingsError
+from inward.models import ModelSettings, evaluating, load_model, load_tokenizer
+from inward.train.trainer import LoraSettings, check_lora, newest_checkpoint, peft_config, quiet, reporter, save
+from inward.types import Prompt
+
+Score = Callable[[nn.Module, Sequence[tuple[Sequence[int], Sequence[int]]]], Sequence[float | None]]
+"""(policy, pairs of prompt ids and completion ids) -> one reward each; None for what cannot be scored."""
+
+OWNED = {
+    "output_dir": "the run folder",
+    "max_steps": "optim.steps",
+    "num_train_epochs": "optim.steps",
+    "learning_rate": "optim.learning_rate",
+    "lr_scheduler_type": "optim.lr_scheduler",
+    "warmup_steps": "optim.warmup_steps",
+    "beta": "optim.kl",
+    "num_generations": "optim.group_size",
+    "per_device_train_batch_size": "optim.batch_rows",
+    "gradient_accumulation_steps": "optim.prompts_per_step and optim.batch_rows",
+    "steps_per_generation": "the method (one update per batch of traces)",
+    "generation_batch_size": "the method (one update per batch of traces)",
+    "num_iterations": "the method (strictly on-policy)",
+    "temperature": "optim.temperature",
+    "top_p": "the method (a truncated distribution is not the one that is scored)",
+    "top_k": "the method (a truncated distribution is not the one that is scored)",
+    "max_completion_length": "optim.max_completion_tokens",
+    "loss_type": "optim.loss",
+    "scale_rewards": "the method (mean and standard deviation of the group)",
+    "mask_truncated_completions": "the method (every completion counts)",
+    "shuffle_dataset": "the method (prompts are laid out in order beforehand)",
+    "seed": "--seed",
+    "data_seed": "--seed",
+    "use_cpu": "model.device",
+    "disable_tqdm": "inward's own progress",
+    "save_strategy": "optim.save_every",
+    "save_steps": "optim.save_every",
+}
+"""Fields of TRL's GRPOConfig that inward sets, and what the user sets instead."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupPolicySettings:
+    """GRPO. Defaults: RLIF's recipe as far as it is known, the rest from Intuitor's script, whose setup it shares."""
+
+    steps: int = 80
+    """Updates of the policy (RLIF: up to 80)."""
+    prompts_per_step: int = 128
+    """RLIF: 128."""
+    group_size: int = 8
+    """Traces per prompt (RLIF: 8)."""
+    temperature: float = 1.0
+    max_completion_tokens: int = 3072
+    """RLIF: 3072 for the Qwen2.5 models."""
+    learning_rate: float = 3e-6
+    lr_scheduler: str = "cosine"
+    warmup_steps: int = 8
+    """Intuitor: a tenth of the steps."""
+    kl: float = 0.005
+    """Weight of the KL divergence to the start model in the loss (Intuitor)."""
+    loss: Literal["token_mean", "trace_mean"] = "token_mean"
+    """Average over all tokens (Intuitor), or over each trace's tokens first."""
+    batch_rows: int = 8
+    """Traces in one forward and backward pass; a multiple of nothing but a divisor of prompts_per_step * group_size."""
+    save_every: int = 20
+    """Steps between checkpoints, which are kept, and can be judged."""
+    lora: LoraSettings | None = None
+    """None trains every parameter."""
+    trl: Mapping[str, Any] | None = None
+    """Further fields of TRL's GRPOConfig, passed through."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "prompts_per_step", "batch_rows", "save_every", "max_completion_tokens"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.group_size < 2:
+            raise SettingsError(f"group_size must be at least 2 to compare traces, got {self.group_size}")
+        if not self.temperature > 0 or not self.learning_rate > 0 or self.kl < 0 or self.warmup_steps < 0:
+            raise SettingsError("temperature and learning_rate must be above 0, kl and warmup_steps at least 0")
+        if (self.prompts_per_step * self.group_size) % self.batch_rows:
+            raise SettingsError(
+                f"batch_rows must divide prompts_per_step * group_size = {self.prompts_per_step * self.group_size}, "
+                f"got {self.batch_rows}"
+            )
+        for key in self.trl or {}:
+            if key in OWNED:
+                raise SettingsError(f"trl.{key} is set by inward: use {OWNED[key]}")
+
+
+def check_group_policy(settings: GroupPolicySettings, model: PreTrainedModel) -> None:
+    """Refuse settings that TRL or PEFT would refuse, before there is work to lose.
+
+    Raises:
+        SettingsError: TRL does not know a field or a value, or no module is called as in `lora.target_modules`.
+    """
+    with quiet():
+        config(settings, work=Path("unused"), seed=0, device=model.device.type)
+    check_lora(settings.lora, model)
+
+
+class IntrinsicReward:
+    """A reward function for TRL's GRPOTrainer that scores with the live policy.
+
+    The policy is scored as it stands, in evaluation mode and without gradient: the reward is a constant to the
+    optimizer.
+    """
+
+    def __init__(self, name: str, score: Score, prompt_ids: Mapping[str, Sequence[int]]) -> None:
+        self.__name__ = name
+        self.score = score
+        self.prompt_ids = prompt_ids
+        self.policy: nn.Module | None = None
+
+    def __call__(
+        self, *, completion_ids: Sequence[Sequence[int]], prompt_id: Sequence[str], **others: Any
+    ) -> list[float | None]:
+        """One reward per completion; TRL also passes prompts, texts and its own state."""
+        assert self.policy is not None, "bound when training begins"
+        sequences = [(self.prompt_ids[one], ids) for one, ids in zip(prompt_id, completion_ids, strict=True)]
+        with evaluating(self.policy):
+            return list(self.score(self.policy, sequences))
+
+    def binder(self) -> Any:
+        """A callback that hands the policy over when training begins."""
+        from transformers import TrainerCallback
+
+        reward = self
+
+        class Bind(TrainerCallback):
+            def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+                reward.policy = model
+
+        return Bind()
+
+
+def group_policy(
+    prompts: Sequence[Prompt],
+    reward: IntrinsicReward,
+    *,
+    start: Path,
+    out: Path,
+    work: Path,
+    settings: GroupPolicySettings,
+    model: ModelSettings,
+    seed: int,
+    keep: Callable[[int, Callable[[Path], None]], object],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    log: Callable[[dict[str, float]], None] = lambda metrics: None,
+) -> int:
+    """Train a policy with GRPO on a reward of its own, from `start`, into the folder `out`.
+
+    Args:
+        prompts: what to ask; shuffled by `seed`, begun again when used up.
+        reward: see `IntrinsicReward`.
+        start: folder of the start checkpoint, which is also the reference of the KL term.
+        out: an existing empty folder for the last checkpoint; plain transformers loads it, LoRA is merged.
+        work: folder for trainer checkpoints; a training that was killed resumes from the newest whole one there.
+        settings: hyper-parameters.
+        model: how the start checkpoint is loaded.
+        seed: of sampling, data order and adapter initialisation.
+        keep: called with (step, save) every `save_every` steps; `save(folder)` writes a plain checkpoint.
+        progress: called with (optimizer steps done, steps in all).
+        log: called with the metrics of each step.
+
+    Returns:
+        The number of optimizer steps done.
+
+    Raises:
+        ModelError: the model has no end-of-sequence token, without which TRL cannot tell where a completion ends.
+    """
+    from datasets import Dataset
+    from transformers import PrinterCallback
+    from trl.trainer.grpo_trainer import GRPOTrainer
+
+    tokenizer = load_tokenizer(start, model)
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"{start} has no end-of-sequence token, which GRPO needs; set one in its tokenizer")
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    tokenizer.padding_side = "left"
+    rows = [
+        {"prompt": _shown(prompt, tokenizer, model), "prompt_id": prompt.id}
+        for prompt in in_order(prompts, settings.steps * settings.prompts_per_step, seed)
+    ]
+    with quiet():
+        policy = load_model(start, model, dtype=None if settings.lora else "float32")
+        trainer = GRPOTrainer(
+            model=policy,
+            reward_funcs=[reward],
+            args=config(settings, work=work, seed=seed, device=policy.device.type),
+            train_dataset=Dataset.from_list(rows),
+            processing_class=tokenizer,
+            peft_config=peft_config(settings.lora, policy) if settings.lora else None,
+            callbacks=[reporter(progress, log), reward.binder(), _keeper(start, model, settings, keep)],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train(resume_from_checkpoint=newest_checkpoint(work))
+        if trainer.is_world_process_zero():
+            save(trainer.accelerator.unwrap_model(trainer.model), start, out, model)
+    return trainer.state.global_step
+
+
+def in_order(prompts: Sequence[Prompt], num: int, seed: int) -> list[Prompt]:
+    """The first `num` prompts of one seeded shuffle after another.
+
+    All epochs are laid out beforehand: TRL's sampler begins its shuffles anew when a training is resumed, which would
+    show a resumed training other prompts.
+    """
+    shuffles = random.Random(seed)
+    order: list[Prompt] = []
+    while len(order) < num:
+        order += shuffles.sample(list(prompts), len(prompts))
+    return order[:num]
+
+
+def _shown(prompt: Prompt, tokenizer: Any, model: ModelSettings) -> Any:
+    """The prompt as TRL tokenises it to the same ids as `models.render`: text, or messages for a chat template."""
+    if prompt.messages is not None:
+        return [{"role": m.role, "content": m.content} for m in prompt.messages]
+    wanted = model.chat_template == "always" or (model.chat_template == "auto" and tokenizer.chat_template)
+    return [{"role": "user", "content": prompt.text}] if wanted else prompt.text
+
+
+def config(settings: GroupPolicySettings, *, work: Path, seed: int, device: str) -> Any:
+    """TRL's GRPOConfig for these settings: the one place that knows both vocabularies.
+
+    Raises:
+        SettingsError: TRL does not know a field or a value.
+    """
+    from trl.trainer.grpo_config import GRPOConfig
+
+    owned: dict[str, Any] = {
+        "output_dir": str(work),
+        "max_steps": settings.steps,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": settings.lr_scheduler,
+        "warmup_steps": settings.warmup_steps,
+        "beta": settings.kl,
+        "num_generations": settings.group_size,
+        "per_device_train_batch_size": settings.batch_rows,
+        "gradient_accumulation_steps": settings.prompts_per_step * settings.group_size // settings.batch_rows,
+        "num_iterations": 1,
+        "temperature": settings.temperature,
+        "top_p": 1.0,
+        "top_k": 0,
+        "max_completion_length": settings.max_completion_tokens,
+        "loss_type": {"token_mean": "dapo", "trace_mean": "grpo"}[settings.loss],
+        "scale_rewards": "group",
+        "mask_truncated_completions": False,
+        "shuffle_dataset": False,
+        "seed": seed,
+        "use_cpu": device == "cpu",
+        "disable_tqdm": True,
+        "save_strategy": "steps",
+        "save_steps": settings.save_every,
+    }
+    open_defaults: dict[str, Any] = {
+        "bf16": device == "cuda",
+        "gradient_checkpointing": device != "cpu",
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "disable_dropout": True,
+        "save_total_limit": 2,
+        "logging_steps": 1,
+        "report_to": "none",
+    }
+    try:
+        return GRPOConfig(**{**open_defaults, **(settings.trl or {}), **owned})
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"optim: TRL refuses these settings: {error}") from error
+
+
+def _keeper(
+    start: Path,
+    model: ModelSettings,
+    settings: GroupPolicySettings,
+    keep: Callable[[int, Callable[[Path], None]], object],
+) -> Any:
+    """A callback that turns each checkpoint the trainer wrote into a plain one."""
+    from peft import PeftModel
+    from transformers import TrainerCallback
+
+    class Keeper(TrainerCallback):
+        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if not state.is_world_process_zero:
+                return
+            written = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+
+            def write(folder: Path) -> None:
+                if settings.lora:
+                    policy = PeftModel.from_pretrained(load_model(start, model), str(written))
+                else:
+                    policy = load_model(written, model, dtype="float32")
+                save(policy, start, folder, model)
+
+            # A resumed training does not come through here, so no random number may be used up.
+            with torch.random.fork_rng(devices=[args.device] if args.device.type == "cuda" else []):
+                keep(state.global_step, write)
+
+    return Keeper()

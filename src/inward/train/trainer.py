@@ -1,0 +1,124 @@
+"""What every trainer here shares: adapters, checkpoints to resume from and to keep, progress, quiet."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from inward.errors import SettingsError
+from inward.models import ModelSettings, copy_tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraSettings:
+    """A low-rank adapter (RLSF's code: r 8, alpha 16, rsLoRA; its dropout of 0.1 is switched off by TRL in DPO)."""
+
+    r: int = 8
+    alpha: int = 16
+    rslora: bool = True
+    target_modules: tuple[str, ...] | None = None
+    """None: PEFT's default for the architecture, or every linear layer where PEFT knows none."""
+
+    def __post_init__(self) -> None:
+        if self.r < 1 or self.alpha < 1:
+            raise SettingsError(f"r and alpha must be at least 1, got {self.r} and {self.alpha}")
+
+
+def check_lora(lora: LoraSettings | None, model: nn.Module) -> None:
+    """Raise SettingsError where the model has no module called as in `target_modules`."""
+    names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    unknown = set(lora.target_modules or () if lora else ()) - names
+    if unknown:
+        raise SettingsError(f"optim.lora.target_modules: the model has no module called {', '.join(sorted(unknown))}")
+
+
+def peft_config(lora: LoraSettings, policy: Any) -> Any:
+    """PEFT's configuration of an adapter for this model."""
+    from peft import LoraConfig
+    from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN
+
+    targets = list(lora.target_modules) if lora.target_modules else None
+    if targets is None and policy.config.model_type not in KNOWN:
+        targets = "all-linear"
+    return LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        use_rslora=lora.rslora,
+        target_modules=targets,
+        task_type="CAUSAL_LM",
+    )
+
+
+def newest_checkpoint(work: Path) -> str | None:
+    """The newest whole trainer checkpoint; transformers writes trainer_state.json last, so a torn one lacks it."""
+    for folder in sorted(work.glob("checkpoint-*"), key=lambda f: -int(f.name.rpartition("-")[2])):
+        try:
+            json.loads((folder / "trainer_state.json").read_text())
+        except (OSError, json.JSONDecodeError):
+            shutil.rmtree(folder)
+            continue
+        return str(folder)
+    return None
+
+
+def save(policy: Any, start: Path, out: Path, model: ModelSettings) -> None:
+    """Save a plain transformers checkpoint: adapter merged, tokenizer and generation config as in `start`."""
+    from peft import PeftModel
+    from transformers import AutoConfig
+
+    if isinstance(policy, PeftModel):
+        policy = policy.merge_and_unload()
+    original = AutoConfig.from_pretrained(start, trust_remote_code=model.trust_remote_code).get_text_config()
+    for token in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        # The trainer writes its tokenizer's into the config; a stand-in end of sequence would cut completions short.
+        setattr(policy.config.get_text_config(), token, getattr(original, token, None))
+    policy.save_pretrained(out)
+    (out / "generation_config.json").unlink(missing_ok=True)
+    copy_tokenizer(start, out)
+
+
+def reporter(progress: Callable[[int, int], None], log: Callable[[dict[str, float]], None]) -> Any:
+    """Tell progress and metrics to callbacks of ours."""
+    from transformers import TrainerCallback
+
+    class Reporter(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            progress(state.global_step, state.max_steps)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            progress(state.global_step, state.max_steps)
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            numbers = {key: float(value) for key, value in (logs or {}).items() if isinstance(value, int | float)}
+            log({"step": float(state.global_step), **numbers})
+
+    return Reporter()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the progress bars of datasets and of TRL's reference pass, and notices of renamed arguments."""
+    import datasets
+
+    before = os.environ.get("TQDM_DISABLE")
+    os.environ["TQDM_DISABLE"] = "1"
+    datasets.disable_progress_bars()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        datasets.enable_progress_bars()
+        if before is None:
+            del os.environ["TQDM_DISABLE"]
+        else:
+            os.environ["TQDM_DISABLE"] = before
