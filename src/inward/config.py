@@ -77,7 +77,7 @@ class RunConfig:
 
     method: str
     recipe: str
-    """Where the defaults came from: `paper`, `shipped:<name>` or a file."""
+    """Where the defaults came from: `defaults`, `shipped:<name>` or a file."""
     prompts: PromptSettings
     evaluation: EvaluationSettings
     settings: rlsf.Settings | rlif.Settings
@@ -159,7 +159,7 @@ def _run_config(method: str, values: dict[str, Any], recipe: str) -> RunConfig:
 
 
 def _values(method: str, model: str, file: Path | None, overrides: Sequence[str]) -> tuple[dict[str, Any], str]:
-    recipe, values = "paper", {}
+    recipe, values = "defaults", {}
     shipped = SHIPPED.get((method, model.partition(":")[0]))
     if file is not None:
         recipe, values = str(file), _read(file)

@@ -87,6 +87,7 @@ def _score_traces(traces: Sequence[Trace], settings: AnswerSettings) -> Iterator
             answer=one.answer if one else None,
             answer_chars=one.chars if one else None,
             answer_tokens=span,
+            answer_partial=one.partial if one else False,
             measures=values,
         )
 
@@ -94,7 +95,8 @@ def _score_traces(traces: Sequence[Trace], settings: AnswerSettings) -> Iterator
 def _answer(trace: Trace, settings: AnswerSettings) -> FoundAnswer | None:
     """The answer the model gave when asked, where it was; the one that can be read otherwise."""
     if trace.answer_probe is not None:
-        return answers.locate(trace.answer_probe, trace.completion, settings.kind, settings.labels)
+        found = answers.locate(trace.answer_probe, trace.completion, settings.kind, settings.labels)
+        return None if found and found.partial and not settings.partial else found
     return answers.find(trace.completion, settings.kind, settings.labels, strict=settings.strict)
 
 

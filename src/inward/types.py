@@ -173,6 +173,8 @@ class ScoredTrace:
     """Where it stands in `trace.completion`."""
     answer_tokens: Span | None
     """Where it stands in `trace.completion_ids`; None means no span, and confidence 0."""
+    answer_partial: bool = False
+    """Whether the span holds only part of the answer that the model gave when asked."""
     measures: dict[str, float]
 
 
@@ -343,7 +345,7 @@ class Manifest:
     settings: dict[str, object]
     """Resolved settings, nested as in the configuration file."""
     recipe: str
-    """Where the defaults came from: `paper`, `shipped:rlsf-embedded`, or the user's file."""
+    """Where the defaults came from: `defaults`, `shipped:rlsf-embedded`, or the user's file."""
     seed: int
     start: Artifact
     data: Artifact | None

@@ -113,7 +113,7 @@ def test_an_evaluation_on_nothing(here: Path, tiny_model: Path):
 def test_an_unknown_method(here: Path, tiny_model: Path):
     ended = call("run", "rlhf", "--model", tiny_model, "--prompts", "good.jsonl", "--out", "out")
 
-    assert (ended.code, ended.error) == (1, "method 'rlhf' is unknown; choose one of rlsf")
+    assert (ended.code, ended.error) == (1, "method 'rlhf' is unknown; choose one of rlsf, rlif")
     assert not (here / "out").exists()
 
 
@@ -259,3 +259,16 @@ def test_training_settings_are_refused_before_any_work(here: Path, tiny_model: P
     assert ended.code == 1
     assert message in ended.error
     assert not (here / "out").exists()
+
+
+def test_prompts_the_tokenizer_cannot_write_are_refused(here: Path, shared):
+    """The adder's tokenizer turns every unknown character into the digit 0."""
+    ended = run(shared("models/adder-qwen3-228"), prompts=str(write_words(here / "words.jsonl")))
+    assert ended.code == 1
+    assert "it has no tokens for this text" in ended.error
+    assert not (here / "out").exists()
+
+
+def write_words(path: Path) -> Path:
+    path.write_text('{"prompt": "Once upon a time"}\n', encoding="utf-8")
+    return path

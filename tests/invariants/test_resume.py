@@ -69,7 +69,7 @@ if point == "logging":
     files.append_line = die_half_logged
 
 manifest = Manifest(
-    inward="0.1.0", method="toy", settings={}, recipe="paper", seed=0, start=Artifact(name="m", sha256="1"),
+    inward="0.1.0", method="toy", settings={}, recipe="defaults", seed=0, start=Artifact(name="m", sha256="1"),
     data=None, evaluation=None, labels_used=False, versions={}, hardware={}, created="2025-01-01T00:00:00Z",
 )
 with RunFolder.open(out, manifest) as folder:
@@ -82,7 +82,7 @@ MANIFEST = Manifest(
     inward="0.1.0",
     method="toy",
     settings={},
-    recipe="paper",
+    recipe="defaults",
     seed=0,
     start=Artifact(name="m", sha256="1"),
     data=None,

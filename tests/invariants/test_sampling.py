@@ -164,10 +164,11 @@ def test_completions_stop_at_the_end_of_sequence_and_say_so(policy):
             assert stopped or len(trace.completion_ids) == 20
 
 
-def test_no_row_runs_past_the_context(policy):
+def test_no_row_runs_past_the_context_and_the_user_is_told(policy):
     long = Prompt(id="long", text="1+2" * 20)
     settings = dataclasses.replace(BOTH, max_completion_tokens=30)
-    made = groups(policy, prompts=[*PROMPTS, long], settings=settings)
+    with pytest.warns(UserWarning, match="some prompts leave less than max_completion_tokens = 30"):
+        made = groups(policy, prompts=[*PROMPTS, long], settings=settings)
     assert max(len(t.completion_ids) for t in made[-1].traces) <= 64 - 61
     assert ids(made[:-1]) == ids(groups(policy, settings=settings))
 
@@ -185,6 +186,7 @@ def test_a_model_without_end_of_sequence_has_completions_of_fixed_length(shared)
     assert len(made[0].traces) == 10
 
 
+@pytest.mark.filterwarnings("ignore:some prompts leave less")
 @pytest.mark.parametrize("family", ["gpt2", "mistral"])
 def test_other_architectures(family, tmp_path, tiny_model):
     """GPT-2 has learned positions and no room beyond them; Mistral's sliding window takes the plain path."""

@@ -29,7 +29,7 @@ def with_file(folder: Path, text: str, *overrides: str, model: str = "some/model
 def test_without_file_or_overrides_the_papers_recipe_is_taken():
     config = with_set()
 
-    assert (config.method, config.recipe) == ("rlsf", "paper")
+    assert (config.method, config.recipe) == ("rlsf", "defaults")
     assert config.settings == rlsf.Settings()
     assert (config.settings.optim.learning_rate, config.settings.pairs.gamma) == (1e-6, 0.9)
     assert config.settings.optim.lora == LoraSettings(r=8, alpha=16, rslora=True)
@@ -251,7 +251,7 @@ def test_plain_settings_come_back_as_they_were_also_from_json():
 
 def test_overrides_of_stored_settings_leave_what_is_stored_alone():
     stored = with_set().plain()
-    changed = stored_config("rlsf", stored, "paper", ["pairs.gamma=0.5", "prompts.limit=3"])
+    changed = stored_config("rlsf", stored, "defaults", ["pairs.gamma=0.5", "prompts.limit=3"])
 
     assert (changed.settings.pairs.gamma, changed.prompts.limit) == (0.5, 3)
     assert stored == with_set().plain()

@@ -203,7 +203,7 @@ def test_the_pages_on_settings_have_the_recipes_of_the_embedded_models(
 
 def test_the_page_on_summaries_has_every_key_and_no_other():
     folder = Mock(spec=RunFolder)
-    folder.manifest = Mock(method="rlsf", labels_used=False, seed=0, recipe="paper")
+    folder.manifest = Mock(method="rlsf", labels_used=False, seed=0, recipe="defaults")
     folder.records.return_value = folder.events.return_value = []
     folder.seconds.return_value = dict.fromkeys([*SECONDS, "curve/00010/scored"], 1.0)
     summary = _summary(folder, None, "m", None, None, ())

@@ -117,7 +117,7 @@ MANIFEST = Manifest(
     inward="0.1.0",
     method="rlsf",
     settings={"pairs": {"gamma": 0.9, "stop": ["a", "b"]}, "optim": {}},
-    recipe="paper",
+    recipe="defaults",
     seed=0,
     start=Artifact(name="embedded:chat", sha256="aa"),
     data=Artifact(name="prompts.jsonl", sha256="bb", num_records=3),

@@ -73,6 +73,15 @@ def test_what_the_model_answered_when_asked_is_located_in_the_trace():
     assert missed.answer_tokens is None
 
 
+def test_a_reply_that_stands_in_the_trace_only_in_part_is_marked_and_can_be_left_out():
+    text = trace(completion="a red fox ran", token_ends=(1, 5, 9, 13, 13, 13), answer_probe=" red dog.")
+    scored = one(text, kind="text")
+    assert (scored.answer, scored.answer_tokens, scored.answer_partial) == ("red dog", Span(start=1, end=2), True)
+    group = TraceGroup(prompt=Prompt(id="q", text="?"), traces=(text,), sampling=PARAMS)
+    (strict,) = next(score([group], AnswerSettings(kind="text", partial=False))).traces
+    assert strict.answer_tokens is None
+
+
 def test_not_a_number_is_refused_with_the_remedy():
     broken = dataclasses.replace(trace().signals, entropy=(float("nan"),) * 6)
     with pytest.raises(DataError, match=r"prompt q, trace 0: neg_entropy is not finite.*model\.dtype=float32"):

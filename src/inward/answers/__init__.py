@@ -41,6 +41,9 @@ class AnswerSettings:
     kind: AnswerKind = "auto"
     elicit: Literal["missing", "always", "never"] = "missing"
     """`missing`: ask where no answer can be read off the trace. `always`: RLSF's code."""
+    partial: bool = True
+    """Where the model's reply stands in the trace only in part, take the longest run of words they share as the span
+    (RLSF's code); where false, such a trace has no span."""
     strict: bool = False
     """Only an announced answer counts (`####`, a box, "answer is"): no falling back to the last number or label."""
     labels: tuple[str, ...] = LABELS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 
@@ -74,7 +75,7 @@ def locate(probe: str, completion: str, kind: AnswerKind, labels: Sequence[str] 
     if found is not None:
         return found
     block = _common_block(reply, completion)
-    return block and answer_at(completion, block, reply)
+    return block and dataclasses.replace(answer_at(completion, block, reply), partial=True)
 
 
 def _locate_number(probe: str, sentence: Range, completion: str) -> FoundAnswer | None:

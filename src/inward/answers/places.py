@@ -40,6 +40,8 @@ class FoundAnswer:
     """Normalised: a number without thousands separators, the inside of a box, the label of a choice."""
     chars: Span
     """The characters of the completion that write it, and no others."""
+    partial: bool = False
+    """Whether those characters are only part of the answer; see `locate`."""
 
 
 def answer_at(text: str, place: Range, answer: str | None = None) -> FoundAnswer:

@@ -65,11 +65,10 @@ def run(
             for step in kept
         ]
         after = _judge(_kept(out, "checkpoint", cfg), problems, task, folder, "after", cfg)
-        summary = _summary(folder, task, model, before, after, warned)
-        if before and after and isinstance(cfg.settings, rlif.Settings):
-            summary["curve"] = _curve(folder, [(0, before), *curve, (cfg.settings.optim.steps, after)])
-        folder.write_json("summary.json", summary)
-        report.build(out)
+        points = (
+            [(0, before), *curve, (cfg.settings.optim.steps, after)] if isinstance(cfg.settings, rlif.Settings) else ()
+        )
+        write_summary(folder, task, model, before, after, warned, points)
     console.show_summary(folder.read_json("summary.json"))
     console.show_places(out, checkpoint=True)
 
@@ -93,8 +92,7 @@ def evaluate_model(
     manifest = inputs.manifest_for("evaluate", cfg.plain(), recipe, cfg.evaluation.seed, start, None, (name, problems))
     with working(out, manifest) as (folder, warned):
         judged = judge(start, problems, name, folder, "before", cfg.answer, cfg.evaluation)
-        folder.write_json("summary.json", _summary(folder, name, model, judged, None, warned))
-        report.build(out)
+        write_summary(folder, name, model, judged, None, warned)
     console.show_summary(folder.read_json("summary.json"))
     console.show_places(out)
 
@@ -153,6 +151,23 @@ def _judge(
     return judged
 
 
+def write_summary(
+    folder: RunFolder,
+    task: str | None,
+    model: str,
+    before: Judged | None,
+    after: Judged | None,
+    warned: Sequence[str],
+    curve: Sequence[tuple[int, Judged | None]] = (),
+) -> None:
+    """Write summary.json and the report; `curve` holds what was judged by optimizer step."""
+    summary = _summary(folder, task, model, before, after, warned)
+    if before and after and curve:
+        summary["curve"] = _curve(folder, curve)
+    folder.write_json("summary.json", summary)
+    report.build(folder.path)
+
+
 def _summary(
     folder: RunFolder,
     task: str | None,
@@ -188,6 +203,9 @@ def _summary(
     }
 
 
+COUNTED = ("prompts", "traces", "traces_without_span", "traces_with_partial_span", "traces_truncated")
+
+
 def _counts(folder: RunFolder) -> dict[str, int]:
     """What the training data came to; nothing for an evaluation."""
     if folder.manifest.data is None:
@@ -195,11 +213,12 @@ def _counts(folder: RunFolder) -> dict[str, int]:
     if folder.manifest.method == "rlif":
         steps = max((event["steps"] for event in folder.events() if event["event"] == "trained"), default=0)
         return {"prompts": folder.manifest.data.num_records or 0, "steps": steps}
-    counts: dict[str, int] = dict.fromkeys(("prompts", "traces", "traces_without_span", "traces_truncated"), 0)
+    counts: dict[str, int] = dict.fromkeys(COUNTED, 0)
     for group in folder.records("scored", ScoredGroup):
         counts["prompts"] += 1
         counts["traces"] += len(group.traces)
         counts["traces_without_span"] += sum(t.answer_tokens is None for t in group.traces)
+        counts["traces_with_partial_span"] += sum(t.answer_partial for t in group.traces)
         counts["traces_truncated"] += sum(t.trace.finish_reason == "length" for t in group.traces)
     pairs = folder.records("pairs", PreferencePair)
     counts["pairs"] = len(pairs)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from inward.cli import console, inputs
-from inward.cli.pipeline import working
+from inward.cli.pipeline import working, write_summary
 from inward.config import RunConfig, run_config, stored_config
 from inward.errors import RunFolderError
 from inward.methods import rlsf
@@ -52,6 +52,7 @@ def train(folder: Path, out: Path | None, overrides: Sequence[str]) -> None:
         start = _start(run, settings)
         pairs = run.records("pairs", PreferencePair)
         checkpoint = rlsf.train_stage(pairs, start, run, settings, seed=run.manifest.seed)
+        write_summary(run, None, run.manifest.start.name, None, None, ())
     console.note(f"checkpoint in {checkpoint}; next: inward evaluate --model {checkpoint} --data FILE --out DIR")
 
 

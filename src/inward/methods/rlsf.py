@@ -12,7 +12,8 @@ mode that is wrong), RLSF entrenches the error; where all confidences are near 1
 Departures from the authors' code:
 1. The answer is read off the trace where it can be, and asked for only where it cannot (`answer.elicit`).
 2. The span is the last occurrence of that answer, matched on characters, not the earliest longest token block, which
-   can hit an intermediate number and fails where tokenisations differ.
+   can hit an intermediate number and fails where tokenisations differ. Only where a free-text answer does not stand in
+   the trace as a whole is it the longest run of words they share, as in the code; such spans are counted and warned of.
 3. The training text is the trace's own tokens: no brackets around the answer, no extraction sentence, no clean-up.
 4. Nothing is cut at 256 tokens; `optim.max_length` leaves out longer pairs and counts them.
 5. Pairs of two identical completions are left out.
@@ -22,6 +23,7 @@ Departures from the authors' code:
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -118,7 +120,19 @@ def rank_stage(
     scored: Sequence[ScoredGroup], folder: RunFolder, settings: Settings, *, seed: int
 ) -> Records[PreferencePair]:
     """Preference pairs."""
+    _warn_of_partial_spans(scored)
     return folder.once("pairs", lambda: rank.pairs(scored, settings.pairs, seed=seed), PreferencePair)
+
+
+def _warn_of_partial_spans(scored: Sequence[ScoredGroup]) -> None:
+    traces = [trace for group in scored for trace in group.traces]
+    partial = sum(trace.answer_partial for trace in traces)
+    if partial:
+        warnings.warn(
+            f"{partial} of {len(traces)} traces hold only part of the answer that the model gave when asked; their "
+            "confidence is that of the shared words. Set answer.kind to what the answers are, or answer.partial=false",
+            stacklevel=2,
+        )
 
 
 def train_stage(

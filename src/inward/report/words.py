@@ -53,8 +53,9 @@ def advice(data: RunData) -> list[tuple[str, str]]:
         return found
     if data.before is None and data.after is None:
         sentence = (
-            "Nothing was judged. Name a task to evaluate on and run again, or judge the checkpoint by itself with "
-            "<code>inward evaluate</code>: gold answers are read there and nowhere else."
+            "Nothing was judged. Judge the start model and the checkpoint with <code>inward evaluate</code>, or give "
+            "the next run problems to be judged on, in a folder of its own: gold answers are read there and nowhere "
+            "else."
         )
         found.append(("Evaluate it", sentence))
     sentence = (
@@ -150,7 +151,7 @@ def _about_confidence(data: RunData) -> Iterator[tuple[str, str]]:
         tells = "no longer tells" if lost else "does not tell"
         sentence = (
             f"With an AUROC of {decimal(auroc.value)} the probability of one answer {tells} which answers to trust. "
-            "Sample several and use the share that agrees: agreement can still rank answers where single "
+            "Sample several and use the share that agrees: agreement may still rank answers where single "
             "probabilities are all alike."
         )
         yield "Take the vote share as confidence", sentence

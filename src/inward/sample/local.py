@@ -7,6 +7,7 @@ barred, each continued greedily.
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -73,7 +74,23 @@ def check_prompts(prompts: Iterable[Prompt], policy: Policy) -> list[str]:
     Returns:
         Ids of the prompts that fill the model's whole context.
     """
-    return [prompt.id for prompt in prompts if len(render(prompt, policy)) >= policy.context]
+    too_long: list[str] = []
+    for prompt in prompts:
+        ids = render(prompt, policy)
+        if len(ids) >= policy.context:
+            too_long.append(prompt.id)
+        if prompt.text is not None and not _survives(prompt.text, decode(policy.tokenizer, ids)):
+            raise DataError(
+                f"prompt {prompt.id}: the tokenizer of {policy.name} turns {prompt.text[:40]!r} into "
+                f"{decode(policy.tokenizer, ids)[:40]!r}; it has no tokens for this text"
+            )
+    return too_long
+
+
+def _survives(text: str, decoded: str) -> bool:
+    """Whether most letters and digits of a text are still there after tokenisation, whatever their case."""
+    letters = {char for char in text.casefold() if char.isalnum()}
+    return len(letters & set(decoded.casefold())) * 2 >= len(letters)
 
 
 def refuse_long(too_long: Sequence[str], policy: Policy, remedy: str = "shorten or remove them") -> None:
@@ -103,6 +120,12 @@ def sample(
     ids = [render(prompt, policy) for prompt in prompts]
     refuse_long([p.id for p, i in zip(prompts, ids, strict=True) if len(i) >= policy.context], policy)
     rooms = [min(params.max_completion_tokens, policy.context - len(i)) for i in ids]
+    if min(rooms, default=params.max_completion_tokens) < params.max_completion_tokens:
+        warnings.warn(
+            f"some prompts leave less than max_completion_tokens = {params.max_completion_tokens} of the "
+            f"{policy.context} tokens of context; their completions are cut earlier",
+            stacklevel=2,
+        )
     unstopped = FinishReason.LENGTH if policy.eos_ids else FinishReason.FIXED
     # Rows decoded together share one length limit, so that no row runs past its context.
     for room, indices in _runs(rooms):
