@@ -56,7 +56,9 @@ def test_every_kept_checkpoint_is_plain_and_the_page_is_there(done: Path):
     for name in ("checkpoints/00002", "checkpoint"):
         assert AutoModelForCausalLM.from_pretrained(done / "out" / name).num_parameters() == 335_424
     assert not (done / "out/trainer").exists()
-    assert "rlif" in (done / "out/report.html").read_text()
+    page = (done / "out/report.html").read_text()
+    assert "Along the way" in page
+    assert page.count("<svg") > 6
 
 
 def test_the_same_command_does_nothing_twice(done: Path):

@@ -37,6 +37,8 @@ class RunData:
     warnings: tuple[str, ...] = ()
     judged_before: Judged | None = None
     judged_after: Judged | None = None
+    curve: Sequence[tuple[float, Mapping[str, Estimate]]] = ()
+    """Optimizer step and metrics of the checkpoints judged along the way, first and last included."""
     training: TrainingFacts | None = None
     """None where a method keeps no scored groups."""
     training_examples: Sequence[ScoredGroup] = ()

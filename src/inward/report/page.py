@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 from inward.report import sections
+from inward.report.along import along
 from inward.report.data import RunData
 from inward.report.figures import ranges
 from inward.report.markup import NOTHING, esc
@@ -31,6 +32,7 @@ def render(data: RunData) -> str:
     claim, evidence = headline(data)
     shown = [
         ("result", "Result", _result(data)),
+        ("along", "Along the way", along(data.curve, "step")),
         ("metrics", "All metrics", _metrics(data)),
         ("calibration", "Calibration", sections.calibration(data)),
         ("cost", "What it cost", sections.price(data)),

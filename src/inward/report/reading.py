@@ -46,6 +46,7 @@ def read(path: Path) -> RunData:
         seconds={stage: float(value) for stage, value in (summary.get("seconds") or folder.seconds()).items()},
         checkpoint=summary.get("checkpoint"),
         warnings=tuple(summary.get("warnings") or ()),
+        curve=[(float(point["step"]), estimates(_metrics_of(point)) or {}) for point in summary.get("curve") or ()],
         judged_before=_judged(folder, "before", before, shown),
         judged_after=_judged(folder, "after", after, shown),
         training=training,
@@ -71,6 +72,10 @@ def estimates(metrics: Mapping[str, Any] | None) -> dict[str, Estimate] | None:
     if metrics is None:
         return None
     return {key: from_json(Estimate, value) for key, value in metrics.items() if value is not None}
+
+
+def _metrics_of(point: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in point.items() if key not in ("step", "reward")}
 
 
 def _items(folder: RunFolder, name: str) -> Collection[EvalItem]:
