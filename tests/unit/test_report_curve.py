@@ -10,7 +10,8 @@ import synthetic
 
 from inward.errors import RunFolderError
 from inward.report import build
-from inward.report.curve import CurveData, _ticks, read, render
+from inward.report.along import _ticks
+from inward.report.curve import CurveData, read, render
 from inward.report.data import RunData
 from inward.runs import RunFolder
 from inward.types import Artifact, Estimate
