@@ -444,8 +444,10 @@ def test_damaged_manifest_is_named(tmp_path: Path) -> None:
 
 
 def test_path_that_cannot_be_a_folder_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    assert refused(tmp_path / "file").startswith(f"cannot write {tmp_path / 'file'}: File exists")
+    file = tmp_path / "file"
+    file.write_text("mine")
+    assert refused(file) == f"{file} is a file, where a run folder is wanted; use another --out"
+    assert file.read_text() == "mine"
     assert "Not a directory" in refused(tmp_path / "file/run")
 
 

@@ -252,8 +252,10 @@ def identity(manifest: Manifest) -> dict[str, object]:
 
 
 def _refuse_foreign(path: Path) -> None:
-    """Refuse a folder that holds files but no manifest: it belongs to somebody else."""
+    """Refuse a file, and a folder that holds files but no manifest: it belongs to somebody else."""
     if not path.is_dir():
+        if path.exists():
+            raise RunFolderError(f"{path} is a file, where a run folder is wanted; use another --out")
         return
     with files.explained(path):
         names = os.listdir(path)
