@@ -121,12 +121,14 @@ def scored(
 
 def judge(one: ScoredTrace, gold: str) -> JudgedTrace:
     disparity = one.measures["answer_disparity"]
-    outcome = Outcome.CORRECT if one.answer == gold else Outcome.INCORRECT
+    graded = Outcome.CORRECT if one.answer == gold else Outcome.INCORRECT
+    outcome = Outcome.NO_ANSWER if one.answer is None else graded
     signals = one.trace.signals
     return JudgedTrace(
         index=one.trace.index,
         answer=one.answer,
-        outcome=Outcome.NO_ANSWER if one.answer is None else outcome,
+        outcome=outcome,
+        lenient=outcome,
         probability=0.0 if one.answer is None else (1 + disparity) / 2,
         disparity=disparity,
         has_span=one.answer is not None,
@@ -163,6 +165,8 @@ def evaluation_report(items: Sequence[EvalItem], checkpoint: str) -> EvalReport:
     shares = {
         "greedy_accuracy": np.mean([one.outcome is Outcome.CORRECT for one in greedy]),
         "sampled_accuracy": np.mean([np.mean(row) for row in right]),
+        "greedy_accuracy_lenient": np.mean([one.lenient is Outcome.CORRECT for one in greedy]),
+        "sampled_accuracy_lenient": np.mean([one.lenient is Outcome.CORRECT for one in samples]),
         "majority_accuracy": np.mean([item.majority_outcome is Outcome.CORRECT for item in items]),
         "pass_at_k": np.mean([any(row) for row in right]),
         "ece": of_greedy.ece.value,

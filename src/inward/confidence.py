@@ -6,6 +6,7 @@ others. To use a measure of your own, pass the function.
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,11 +16,18 @@ from inward.batch import TokenSignals
 
 Measure = Callable[[TokenSignals, Tensor], Tensor]
 
+LengthNorm = Literal["mean", "sum"]
+"""Whether a measure of a whole completion is averaged over its tokens, or summed. The two order traces alike only where
+lengths are equal; a sum favours short completions where the signal is negative, and long ones where it is positive."""
 
-def _mean(values: Float[Tensor, "N C"], mask: Bool[Tensor, "N C"], empty: float) -> Float[Tensor, " N"]:
+
+def _mean(
+    values: Float[Tensor, "N C"], mask: Bool[Tensor, "N C"], empty: float, length_norm: LengthNorm = "mean"
+) -> Float[Tensor, " N"]:
     count = mask.sum(1)
-    mean = values.masked_fill(~mask, 0.0).sum(1) / count.clamp(min=1)
-    return torch.where(count > 0, mean, torch.full_like(mean, empty))
+    total = values.masked_fill(~mask, 0.0).sum(1)
+    value = total / count.clamp(min=1) if length_norm == "mean" else total
+    return torch.where(count > 0, value, torch.full_like(value, empty))
 
 
 def answer_disparity(signals: TokenSignals, answer: Bool[Tensor, "N C"]) -> Float[Tensor, " N"]:
@@ -32,19 +40,25 @@ def answer_probability(signals: TokenSignals, answer: Bool[Tensor, "N C"]) -> Fl
     return _mean(signals.logprob.exp(), answer & signals.mask, empty=0.0)
 
 
-def mean_logprob(signals: TokenSignals, answer: Bool[Tensor, "N C"]) -> Float[Tensor, " N"]:
+def mean_logprob(
+    signals: TokenSignals, answer: Bool[Tensor, "N C"], *, length_norm: LengthNorm = "mean"
+) -> Float[Tensor, " N"]:
     """Mean log-probability of the completion tokens, nats, at most 0 (RLIF's trajectory entropy, negated)."""
-    return _mean(signals.logprob, signals.mask, empty=float("nan"))
+    return _mean(signals.logprob, signals.mask, float("nan"), length_norm)
 
 
-def neg_entropy(signals: TokenSignals, answer: Bool[Tensor, "N C"]) -> Float[Tensor, " N"]:
+def neg_entropy(
+    signals: TokenSignals, answer: Bool[Tensor, "N C"], *, length_norm: LengthNorm = "mean"
+) -> Float[Tensor, " N"]:
     """Minus the mean token entropy of the completion, nats, at most 0 (RLIF's token entropy, negated)."""
-    return _mean(-signals.entropy, signals.mask, empty=float("nan"))
+    return _mean(-signals.entropy, signals.mask, float("nan"), length_norm)
 
 
-def self_certainty(signals: TokenSignals, answer: Bool[Tensor, "N C"]) -> Float[Tensor, " N"]:
+def self_certainty(
+    signals: TokenSignals, answer: Bool[Tensor, "N C"], *, length_norm: LengthNorm = "mean"
+) -> Float[Tensor, " N"]:
     """Mean KL(U || p) over the completion tokens, nats, at least 0 (RLIF, arXiv 2506.17219)."""
-    return _mean(signals.self_certainty, signals.mask, empty=float("nan"))
+    return _mean(signals.self_certainty, signals.mask, float("nan"), length_norm)
 
 
 CONFIDENCE: dict[str, Measure] = {
@@ -54,3 +68,10 @@ CONFIDENCE: dict[str, Measure] = {
     "neg_entropy": neg_entropy,
     "self_certainty": self_certainty,
 }
+
+CERTAINTY: dict[str, Callable[..., Tensor]] = {
+    "self_certainty": self_certainty,
+    "neg_entropy": neg_entropy,
+    "mean_logprob": mean_logprob,
+}
+"""The measures of a whole completion, which need no answer span: RLIF's rewards."""

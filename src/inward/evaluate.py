@@ -5,6 +5,8 @@ An evaluation group holds one greedy trace and any number of sampled ones. What 
 - An answer that the grader could not decide is left out of accuracy and calibration, and counted.
 - A missing answer is wrong, with confidence 0.
 - A trace cut at the length limit keeps the answer found in it.
+- A lenient outcome is that of the answer read off the completion without regard to format. The lenient accuracies
+  rest on it and nothing else does.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from inward.answers import LABELS, find
 from inward.calibration import (
     auroc_statistic,
     brier_statistic,
@@ -45,6 +48,8 @@ from inward.types import (
 METRICS: dict[str, tuple[str, str, str]] = {
     "greedy_accuracy": ("Share of problems whose greedy answer is right.", "share", "higher"),
     "sampled_accuracy": ("Share of sampled answers that are right.", "share", "higher"),
+    "greedy_accuracy_lenient": ("As `greedy_accuracy`, with answers read leniently.", "share", "higher"),
+    "sampled_accuracy_lenient": ("As `sampled_accuracy`, with answers read leniently.", "share", "higher"),
     "majority_accuracy": (
         "Share of problems whose most frequent sampled answer is right.",
         "share",
@@ -76,20 +81,26 @@ _MAPPINGS = {
 }
 
 
-def judge(groups: Iterable[ScoredGroup], problems: Sequence[Problem], kind: AnswerKind) -> Iterator[EvalItem]:
+def judge(
+    groups: Iterable[ScoredGroup], problems: Sequence[Problem], kind: AnswerKind, labels: Sequence[str] = LABELS
+) -> Iterator[EvalItem]:
     """Grade the answers of every group against the gold answer of the problem with the same prompt id.
+
+    Each completion is also read leniently, by `answers.find`, and that answer graded; see `JudgedTrace.lenient`.
 
     Args:
         groups: Each with exactly one greedy trace and zero or more sampled ones, scored with the measures
             `answer_probability`, `answer_disparity` and `neg_entropy`.
         problems: May hold problems that no group belongs to.
-        kind: How answers are compared.
+        kind: How answers are compared, and read leniently.
+        labels: Of the options, for reading leniently: those that the groups were scored with.
 
     Yields:
         One item per group, in order. Without a sampled answer the majority is None and NO_ANSWER.
 
     Raises:
         DataError: A group has no problem, comes twice, or lacks its one greedy trace or a measure.
+        SettingsError: `labels` is empty, and `kind` needs them.
     """
     by_id = {problem.prompt.id: problem for problem in problems}
     if len(by_id) < len(problems):
@@ -102,7 +113,7 @@ def judge(groups: Iterable[ScoredGroup], problems: Sequence[Problem], kind: Answ
         if prompt_id in seen:
             raise DataError(f"Two groups have the prompt id {prompt_id!r}: merge their traces into one.")
         seen.add(prompt_id)
-        yield _item(group, by_id[prompt_id].answer, kind)
+        yield _item(group, by_id[prompt_id].answer, kind, labels)
 
 
 def report(items: Iterable[EvalItem], task: str, checkpoint: str, *, seed: int = 0) -> EvalReport:
@@ -168,7 +179,7 @@ def compare(before: Sequence[EvalItem], after: Sequence[EvalItem], *, seed: int 
     }
 
 
-def _item(group: ScoredGroup, gold: str, kind: AnswerKind) -> EvalItem:
+def _item(group: ScoredGroup, gold: str, kind: AnswerKind, labels: Sequence[str]) -> EvalItem:
     greedy = [t for t in group.traces if t.trace.source is Source.GREEDY]
     samples = [t for t in group.traces if t.trace.source is Source.SAMPLE]
     if len(greedy) != 1 or len(greedy) + len(samples) != len(group.traces):
@@ -178,24 +189,32 @@ def _item(group: ScoredGroup, gold: str, kind: AnswerKind) -> EvalItem:
             "evaluate groups of one greedy trace and any number of samples."
         )
     voted = majority([t.answer for t in samples], kind)
-    # Comparing expressions is slow and samples agree often: each different answer is graded once.
-    outcomes = {answer: grade(answer, gold, kind) for answer in {voted, *(t.answer for t in group.traces)}}
+    found = {text: find(text, kind, labels) for text in {t.trace.completion for t in group.traces}}
+    read = {text: one.answer if one else None for text, one in found.items()}
+    # Comparing expressions is slow and answers agree often: each different one is graded once.
+    answers = {voted, *read.values(), *(t.answer for t in group.traces)}
+    outcomes = {answer: grade(answer, gold, kind) for answer in answers}
+
+    def judged(scored: ScoredTrace) -> JudgedTrace:
+        return _judged(scored, outcomes[scored.answer], outcomes[read[scored.trace.completion]])
+
     return EvalItem(
         prompt_id=group.prompt.id,
         gold=gold,
-        greedy=_judged(greedy[0], outcomes[greedy[0].answer]),
-        samples=tuple(_judged(t, outcomes[t.answer]) for t in samples),
+        greedy=judged(greedy[0]),
+        samples=tuple(map(judged, samples)),
         majority=voted,
         majority_outcome=outcomes[voted],
     )
 
 
-def _judged(scored: ScoredTrace, outcome: Outcome) -> JudgedTrace:
+def _judged(scored: ScoredTrace, outcome: Outcome, lenient: Outcome) -> JudgedTrace:
     has_span = scored.answer_tokens is not None
     return JudgedTrace(
         index=scored.trace.index,
         answer=scored.answer,
         outcome=outcome,
+        lenient=lenient,
         # Probabilities computed in single precision can end a hair above 1.
         probability=min(_measure(scored, "answer_probability"), 1.0) if has_span else 0.0,
         disparity=min(_measure(scored, "answer_disparity"), 1.0) if has_span else 0.0,
@@ -222,6 +241,8 @@ class _Traces:
     prompt: NDArray[np.intp]
     decided: NDArray[np.bool_]
     correct: NDArray[np.bool_]
+    lenient_decided: NDArray[np.bool_]
+    lenient_correct: NDArray[np.bool_]
     answered: NDArray[np.bool_]
     has_span: NDArray[np.bool_]
     probability: NDArray[np.float64]
@@ -301,6 +322,8 @@ def _traces(traces: Sequence[tuple[int, JudgedTrace]]) -> _Traces:
         prompt=np.array([p for p, _ in traces], dtype=np.intp),
         decided=flags(lambda t: t.outcome is not Outcome.UNSCORED),
         correct=flags(lambda t: t.outcome is Outcome.CORRECT),
+        lenient_decided=flags(lambda t: t.lenient is not Outcome.UNSCORED),
+        lenient_correct=flags(lambda t: t.lenient is Outcome.CORRECT),
         answered=flags(lambda t: t.outcome is not Outcome.NO_ANSWER),
         has_span=flags(lambda t: t.has_span),
         probability=floats(lambda t: t.probability),
@@ -336,12 +359,13 @@ def _quantities(table: _Table, pass_k: int) -> dict[str, _Quantity]:
     """Build every metric, and what the calibration reports hold beyond them."""
     num, greedy, sampled = table.num_prompts, table.greedy, table.sampled
     described = sampled if pass_k else greedy
-    voted = np.flatnonzero(table.majority_decided)
     sets = _answer_sets(table)
     quantities = {
-        "greedy_accuracy": _share(greedy.correct[greedy.decided], greedy.prompt[greedy.decided], num),
-        "sampled_accuracy": _share(sampled.correct[sampled.decided], sampled.prompt[sampled.decided], num),
-        "majority_accuracy": _share(table.majority_correct[voted], voted, num),
+        "greedy_accuracy": _accuracy(greedy.correct, greedy.decided, greedy.prompt, num),
+        "sampled_accuracy": _accuracy(sampled.correct, sampled.decided, sampled.prompt, num),
+        "greedy_accuracy_lenient": _accuracy(greedy.lenient_correct, greedy.lenient_decided, greedy.prompt, num),
+        "sampled_accuracy_lenient": _accuracy(sampled.lenient_correct, sampled.lenient_decided, sampled.prompt, num),
+        "majority_accuracy": _accuracy(table.majority_correct, table.majority_decided, np.arange(num), num),
         "pass_at_k": _pass_at_k(sampled, num, pass_k),
         "confidence": _mean(sets[0].confidence, sets[0].prompt, num),
         "entropy": _mean(described.entropy, described.prompt, num),
@@ -377,6 +401,12 @@ def _calibration_quantities(answers: _Answers, num_prompts: int) -> dict[str, _Q
 
 def _mean(values: NDArray[np.float64], prompt: NDArray[np.intp], num_prompts: int) -> _Quantity:
     return _Quantity(statistic=mean_by_cluster(values, prompt, num_prompts), num_prompts=np.unique(prompt).size)
+
+
+def _accuracy(
+    correct: NDArray[np.bool_], decided: NDArray[np.bool_], prompt: NDArray[np.intp], num_prompts: int
+) -> _Quantity:
+    return _share(correct[decided], prompt[decided], num_prompts)
 
 
 def _share(values: NDArray[np.bool_] | NDArray[np.float64], prompt: NDArray[np.intp], num_prompts: int) -> _Quantity:

@@ -9,22 +9,15 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, cast
-
-import torch
-from torch import nn
 
 from inward import answers
 from inward.answers import AnswerSettings, FoundAnswer
 from inward.batch import collate, span_mask, spread
 from inward.confidence import CONFIDENCE
 from inward.errors import DataError, SettingsError
+from inward.forward import sequence_signals
 from inward.models import Policy, evaluating
-from inward.signals import completion_logits, token_signals
 from inward.types import ScoredGroup, ScoredTrace, Trace, TraceGroup, TraceSignals
-
-LOGIT_BYTES = 256 * 2**20
-"""Most float32 logits held at once by a forward pass."""
 
 
 def score(
@@ -104,53 +97,4 @@ def forward_signals(traces: Sequence[Trace], policy: Policy) -> list[TraceSignal
     """Signals of given traces by one forward pass of `policy`."""
     sequences = [(trace.prompt_ids, trace.completion_ids) for trace in traces]
     with evaluating(policy.model):
-        return sequence_signals(policy.model, sequences, policy.pad_id)
-
-
-@torch.no_grad()
-def sequence_signals(
-    model: nn.Module, sequences: Sequence[tuple[Sequence[int], Sequence[int]]], pad_id: int
-) -> list[TraceSignals]:
-    """Signals of (prompt ids, completion ids) by one forward pass, in row batches of bounded memory.
-
-    Args:
-        model: a causal language model as it stands: put it in evaluation mode first.
-        sequences: token ids.
-        pad_id: fills masked positions.
-    """
-    width = max((len(completion) for _, completion in sequences), default=0) + 1
-    vocabulary = cast(Any, model).config.get_text_config().vocab_size
-    rows = max(1, LOGIT_BYTES // (4 * width * vocabulary))
-    result: list[TraceSignals] = []
-    for start in range(0, len(sequences), rows):
-        result += _forward_batch(model, sequences[start : start + rows], pad_id)
-    return result
-
-
-def _forward_batch(
-    model: nn.Module, sequences: Sequence[tuple[Sequence[int], Sequence[int]]], pad_id: int
-) -> list[TraceSignals]:
-    device = next(model.parameters()).device
-    before = max(len(prompt) for prompt, _ in sequences)
-    after = max(len(completion) for _, completion in sequences)
-    if after == 0:
-        empty = TraceSignals(logprob=(), entropy=(), self_certainty=(), disparity=())
-        return [empty] * len(sequences)
-    ids = torch.full((len(sequences), before + after), pad_id)
-    attention = torch.zeros_like(ids)
-    for row, (prompt, completion) in enumerate(sequences):
-        sequence = torch.tensor((*prompt, *completion))
-        start = before - len(prompt)
-        ids[row, start : start + len(sequence)] = sequence
-        attention[row, start : start + len(sequence)] = 1
-    ids, attention = ids.to(device), attention.to(device)
-    logits = model(
-        input_ids=ids,
-        attention_mask=attention,
-        position_ids=(attention.cumsum(1) - 1).clamp(min=0),
-        use_cache=False,
-        logits_to_keep=after + 1,
-    ).logits
-    mask = attention[:, before:].bool()
-    signals = token_signals(completion_logits(logits, after), ids[:, before:], mask)
-    return spread(dataclasses.replace(signals, **{f: getattr(signals, f).cpu() for f in signals.__dataclass_fields__}))
+        return spread(sequence_signals(policy.model, sequences, policy.pad_id))

@@ -236,6 +236,8 @@ class JudgedTrace:
     index: int
     answer: str | None
     outcome: Outcome
+    lenient: Outcome
+    """Of the answer read leniently off the completion, whatever the format and whether the model was asked or not."""
     probability: float
     """Mean probability of the answer tokens; 0 where there is no span."""
     disparity: float
@@ -358,3 +360,23 @@ class Manifest:
     hardware: dict[str, str]
     created: str
     """ISO 8601, UTC."""
+
+
+class Severity(StrEnum):
+    """How much a finding matters."""
+
+    NOTE = "note"
+    WARNING = "warning"
+    ALARM = "alarm"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something a training shows of itself that its user should know."""
+
+    name: str
+    """`entropy_collapse`, `length_collapse`, ...: see docs/metrics.md."""
+    severity: Severity
+    evidence: str
+    """The numbers behind it, in words."""
+    advice: str

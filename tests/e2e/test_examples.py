@@ -1,5 +1,6 @@
 """The code on the pages and under examples/ runs."""
 
+import json
 import re
 import subprocess
 import sys
@@ -37,6 +38,20 @@ def test_the_method_in_one_file_trains_a_model_that_transformers_loads(tmp_path:
     pairs, _, gap = made.partition(" pairs; the widest gap is ")
     assert 1 <= int(pairs) <= 8 * 4 and 0.02 < float(gap) <= 2
     assert AutoModelForCausalLM.from_pretrained(out).num_parameters() == 335_424
+
+
+@pytest.mark.slow
+def test_the_certainty_reward_takes_three_lines_of_a_trl_script(tmp_path: Path):
+    script = ROOT / "examples/certainty_in_your_trl_script.py"
+    ours = [line for line in script.read_text(encoding="utf-8").splitlines() if re.search(r"  # [123]$", line)]
+    assert len(ours) == 3 and "from inward.train import" in ours[0]
+
+    code = "import runpy, sys, pathlib; print(runpy.run_path(sys.argv[1])['main'](pathlib.Path(sys.argv[2]), steps=2))"
+    said = run("-c", code, script, tmp_path)
+
+    rewards = json.loads(said.splitlines()[-1])
+    assert len(rewards) == 2
+    assert all(5 < reward < 7 for reward in rewards)
 
 
 def test_the_readmes_python_prints_a_confidence_per_trace():

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import synthetic
+import synthetic_online
 
-from inward.report import build
+from inward.report import build, build_seeds
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not on PATH (Debian: apt-get install chromium)")
@@ -98,6 +99,36 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(synthetic.write(folder, synthetic.hostile(ATTACKS), task=ATTACKS, checkpoint=ATTACKS))
 
 
+@pytest.fixture(scope="module")
+def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(synthetic_online.write(tmp_path_factory.mktemp("training") / "run"))
+
+
+@pytest.fixture(scope="module")
+def hostile_training(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(synthetic_online.write(tmp_path_factory.mktemp("hostile_training") / "run", text=ATTACKS))
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six groups, one of them named by an attack."""
+    folder = tmp_path_factory.mktemp("seeds")
+    starts = [
+        "embedded:base",
+        "embedded:base",
+        "embedded:instruct",
+        "a/rather-long-name-of-a-model-7B",
+        "b",
+        "c",
+        ATTACKS,
+    ]
+    runs = [
+        synthetic_online.write(folder / str(n), run=synthetic_online.manifest(n, start=start), judged=False)
+        for n, start in enumerate(starts)
+    ]
+    return build_seeds(runs, folder / "seeds.html")
+
+
 def messages(stderr: str) -> list[str]:
     return [line for line in stderr.splitlines() if "CONSOLE" in line]
 
@@ -114,10 +145,25 @@ def test_the_console_is_being_listened_to(tmp_path: Path, profile: Path):
     assert "heard" in messages(chromium(profile, loud, "--virtual-time-budget=2000", "--dump-dom").stderr)[0]
 
 
+@pytest.mark.parametrize(("which", "figures"), [("training", 12), ("seeds", 7 + 11)])
+def test_the_pages_of_a_training_and_of_several_runs_open_with_their_figures(
+    which: str, figures: int, profile: Path, request: pytest.FixtureRequest
+):
+    result = chromium(profile, request.getfixturevalue(which), "--virtual-time-budget=2000", "--dump-dom")
+    assert messages(result.stderr) == []
+    along = result.stdout.partition('<section id="along">')[2].partition("</section>")[0]
+    assert along.count("<figure><figcaption>") == figures
+    assert along.count("<svg viewBox") - along.count('<svg viewBox="0 0 24 12"') == figures
+    assert along.count("<polyline") >= figures
+
+
+@pytest.mark.parametrize("which", ["hostile", "hostile_training", "seeds"])
 @pytest.mark.parametrize("with_policy", [True, False])
-def test_text_from_data_does_not_run(hostile: Path, profile: Path, tmp_path: Path, with_policy: bool):
+def test_text_from_data_does_not_run(
+    which: str, profile: Path, tmp_path: Path, with_policy: bool, request: pytest.FixtureRequest
+):
     """Escaping must do alone; the content policy is a second wall."""
-    text = hostile.read_text("utf-8")
+    text = request.getfixturevalue(which).read_text("utf-8")
     copy = tmp_path / "copy.html"
     copy.write_text(text if with_policy else POLICY.sub("", text), encoding="utf-8")
     shown = dom(profile, copy)
@@ -139,8 +185,14 @@ def test_the_policy_alone_stops_scripts(page: Path, profile: Path, tmp_path: Pat
     assert "<title>owned</title>" not in dom(profile, injected)
 
 
-@pytest.mark.parametrize("width", [375, 768])
-@pytest.mark.parametrize("which", ["page", "hostile"])
+@pytest.mark.parametrize(
+    ("which", "width"),
+    [
+        *(("page", width) for width in (375, 768)),
+        *(("hostile", width) for width in (375, 768)),
+        *((which, width) for which in ("training", "hostile_training", "seeds") for width in (375, 1280)),
+    ],
+)
 def test_nothing_sticks_out_sideways(which: str, width: int, profile: Path, request: pytest.FixtureRequest):
     framed = in_a_frame(request.getfixturevalue(which), width)
     [found] = re.findall(r"<title>width (\d+)</title>", dom(profile, framed))

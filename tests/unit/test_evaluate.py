@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from inward import equivalence, evaluate
 from inward.errors import DataError
 from inward.evaluate import METRICS, compare, judge, report
 from inward.types import (
@@ -24,6 +25,7 @@ from inward.types import (
 RIGHT, WRONG, NONE, UNSCORED = Outcome.CORRECT, Outcome.INCORRECT, Outcome.NO_ANSWER, Outcome.UNSCORED
 NEED_SAMPLES = {
     "sampled_accuracy",
+    "sampled_accuracy_lenient",
     "majority_accuracy",
     "pass_at_k",
     "ece_sampled",
@@ -31,8 +33,19 @@ NEED_SAMPLES = {
     "auroc_sampled",
 }
 
+ACCURACIES = (
+    "greedy_accuracy",
+    "sampled_accuracy",
+    "greedy_accuracy_lenient",
+    "sampled_accuracy_lenient",
+    "majority_accuracy",
+    "pass_at_k",
+)
 
-def scored(index, source, answer, *, probability=0.8, disparity=0.6, finish=FinishReason.STOP, length=3):
+
+def scored(
+    index, source, answer, completion=None, *, probability=0.8, disparity=0.6, finish=FinishReason.STOP, length=3
+):
     return ScoredTrace(
         trace=Trace(
             prompt_id="q",
@@ -40,7 +53,7 @@ def scored(index, source, answer, *, probability=0.8, disparity=0.6, finish=Fini
             source=source,
             prompt_ids=(1,),
             completion_ids=(5,) * length,
-            completion=f"#### {answer}",
+            completion=f"#### {answer}" if completion is None else completion,
             token_ends=(1,) * length,
             finish_reason=finish,
             policy="test",
@@ -60,11 +73,12 @@ def problem(answer, prompt_id="q"):
     return Problem(prompt=Prompt(id=prompt_id, text="?"), answer=answer)
 
 
-def judged(outcome, probability=0.0, disparity=0.0, *, entropy=1.0, length=10, truncated=False):
+def judged(outcome, probability=0.0, disparity=0.0, *, lenient=None, entropy=1.0, length=10, truncated=False):
     return JudgedTrace(
         index=0,
         answer=None if outcome is NONE else "1",
         outcome=outcome,
+        lenient=outcome if lenient is None else lenient,
         probability=probability,
         disparity=disparity,
         has_span=outcome is not NONE,
@@ -87,13 +101,21 @@ def item(prompt_id, greedy, samples=(), majority_outcome=NONE):
 
 @pytest.fixture
 def four_problems():
-    """Greedy: right .95, wrong .91, right .55, none. Two samples each: right share 1, 1/2, 0, 0."""
+    """Greedy: right .95, wrong .91, right .55, none. Two samples each: right share 1, 1/2, 0, 0.
+
+    Read leniently, the two traces of the last problem that have no answer are right.
+    """
     yes, no = judged(RIGHT, 0.8, length=4, entropy=0.2), judged(WRONG, 0.6, length=8, entropy=0.6)
     return [
         item("a", judged(RIGHT, 0.95, 0.9), [yes, yes], RIGHT),
         item("b", judged(WRONG, 0.91, 0.85), [yes, no], RIGHT),
         item("c", judged(RIGHT, 0.55, -0.2), [no, no], WRONG),
-        item("d", judged(NONE), [judged(NONE, length=16, entropy=1.0, truncated=True), no], WRONG),
+        item(
+            "d",
+            judged(NONE, lenient=RIGHT),
+            [judged(NONE, lenient=RIGHT, length=16, entropy=1.0, truncated=True), no],
+            WRONG,
+        ),
     ]
 
 
@@ -139,6 +161,59 @@ def test_judge_keeps_a_confidence_that_rounding_lifted_above_one_in_range():
 
 
 @pytest.mark.parametrize(
+    ("answer", "completion", "strict", "lenient"),
+    [
+        pytest.param(None, "3 + 5 = 8", NONE, RIGHT, id="unannounced and right"),
+        pytest.param(None, "3 + 5 = 9", NONE, WRONG, id="unannounced and wrong"),
+        pytest.param(None, "I do not know", NONE, NONE, id="nothing to read"),
+        pytest.param("8", "#### 8", RIGHT, RIGHT, id="announced and right"),
+        pytest.param("7", r"\boxed{7}, though 3 + 5 = 8", WRONG, WRONG, id="announced, wrong, then a right number"),
+        pytest.param("8", "it is eight", RIGHT, NONE, id="given when asked, unreadable"),
+        pytest.param("8", "8, plus 1 makes 9", RIGHT, WRONG, id="given when asked, another one read"),
+    ],
+)
+def test_judge_reads_the_completion_leniently_beside_the_answer_that_counts(answer, completion, strict, lenient):
+    traces = [scored(0, Source.GREEDY, answer, completion), scored(1, Source.SAMPLE, answer, completion)]
+    [judgement] = judge([group(*traces)], [problem("8")], "number")
+    for judged_trace in (judgement.greedy, *judgement.samples):
+        assert (judged_trace.answer, judged_trace.outcome, judged_trace.lenient) == (answer, strict, lenient)
+    # The vote is on the answers that count.
+    assert (judgement.majority, judgement.majority_outcome) == (answer, strict)
+
+
+def test_judge_cannot_decide_a_lenient_answer_where_the_gold_one_is_no_number():
+    traces = [scored(0, Source.GREEDY, None, "3 + 5 = 8"), scored(1, Source.SAMPLE, None, "eight")]
+    [judgement] = judge([group(*traces)], [problem("eight")], "number")
+    assert (judgement.greedy.outcome, judgement.greedy.lenient) == (NONE, UNSCORED)
+    assert judgement.samples[0].lenient is NONE
+
+
+def test_judge_reads_the_labels_it_is_given():
+    groups = [group(scored(0, Source.GREEDY, None, "So I pick (G)"))]
+    [lettered] = judge(groups, [problem("G")], "choice", ("F", "G"))
+    [default] = judge(groups, [problem("G")], "choice")
+    assert (lettered.greedy.lenient, default.greedy.lenient) == (RIGHT, NONE)
+
+
+def test_judge_grades_each_different_answer_once_however_it_was_read(monkeypatch):
+    graded = []
+
+    def grade(answer, gold, kind):
+        graded.append(answer)
+        return equivalence.grade(answer, gold, kind)
+
+    monkeypatch.setattr(evaluate, "grade", grade)
+    traces = [
+        scored(0, Source.GREEDY, "8", "#### 8"),
+        scored(1, Source.SAMPLE, "8", "so #### 8"),
+        scored(2, Source.SAMPLE, None, "3 + 5 = 8"),
+        scored(3, Source.SAMPLE, None, "or 9"),
+    ]
+    list(judge([group(*traces)], [problem("8")], "number"))
+    assert sorted(graded, key=str) == ["8", "9", None]
+
+
+@pytest.mark.parametrize(
     ("groups", "message"),
     [
         ([group(scored(0, Source.GREEDY, "8"), prompt_id="z")], "No problem has the prompt id 'z'"),
@@ -165,6 +240,9 @@ def test_report_by_hand(four_problems):
         {
             "greedy_accuracy": 2 / 4,
             "sampled_accuracy": 3 / 8,
+            # as above, and d
+            "greedy_accuracy_lenient": 3 / 4,
+            "sampled_accuracy_lenient": 4 / 8,
             "majority_accuracy": 2 / 4,
             "pass_at_k": 2 / 4,
             # bins: d |0 - 0|, c |1 - .55|, a and b |.5 - .93| twice
@@ -251,6 +329,36 @@ def test_an_undecided_sample_leaves_the_pooled_accuracy_right():
     assert (metrics["pass_at_k"].value, metrics["pass_at_k"].n) == (1.0, 1)
 
 
+def test_an_answer_undecided_only_when_read_leniently_leaves_only_the_lenient_accuracies():
+    # b's greedy trace and one of its samples have no answer that counts: wrong. Leniently they are left out:
+    # greedy 1 of 1 against 1 of 2, samples 2 of 3 against 2 of 4.
+    odd = judged(NONE, lenient=UNSCORED)
+    items = [
+        item("a", judged(RIGHT, 0.9), [judged(RIGHT, 0.9)] * 2, RIGHT),
+        item("b", odd, [judged(WRONG, 0.9), odd], WRONG),
+    ]
+    result = report(items, "t", "c")
+    found = {key: (result.metrics[key].value, result.metrics[key].n) for key in ACCURACIES}
+    assert found["greedy_accuracy"] == (1 / 2, 2) and found["greedy_accuracy_lenient"] == (1.0, 1)
+    assert found["sampled_accuracy"] == (2 / 4, 2) and found["sampled_accuracy_lenient"] == (pytest.approx(2 / 3), 2)
+    assert result.num_unscored == 0
+
+
+def test_a_gain_in_format_alone_moves_the_plain_accuracies_and_not_the_lenient_ones():
+    unannounced, announced = judged(NONE, lenient=RIGHT), judged(RIGHT, 0.9)
+    before = [item(str(i), unannounced, [unannounced] * 2) for i in range(8)]
+    after = [item(str(i), announced, [announced] * 2, RIGHT) for i in range(8)]
+    change = compare(before, after)
+    assert {key: change[key].value for key in ACCURACIES} == {
+        "greedy_accuracy": 1.0,
+        "sampled_accuracy": 1.0,
+        "greedy_accuracy_lenient": 0.0,
+        "sampled_accuracy_lenient": 0.0,
+        "majority_accuracy": 1.0,
+        "pass_at_k": 1.0,
+    }
+
+
 def test_without_samples_their_metrics_are_undefined_and_the_rest_describes_greedy_traces():
     items = [
         item("a", judged(RIGHT, 0.9, length=4, entropy=0.2)),
@@ -269,7 +377,7 @@ def test_without_samples_their_metrics_are_undefined_and_the_rest_describes_gree
 def test_when_everything_is_right_accuracy_still_has_an_interval_and_auroc_is_undefined():
     items = [item(str(i), judged(RIGHT, 0.9), [judged(RIGHT, 0.9)] * 4, RIGHT) for i in range(10)]
     metrics = report(items, "t", "c").metrics
-    for key in ("greedy_accuracy", "sampled_accuracy", "majority_accuracy", "pass_at_k"):
+    for key in ACCURACIES:
         # Wilson: 10 / (10 + 1.96^2)
         assert (metrics[key].value, metrics[key].high) == (1.0, 1.0)
         assert metrics[key].low == pytest.approx(0.7225, abs=1e-4)
@@ -302,7 +410,7 @@ def test_compare_where_every_problem_improves():
     after = [item(str(i), judged(RIGHT, 0.9), [judged(RIGHT, 0.9)] * 2, RIGHT) for i in reversed(range(8))]
     change = compare(before, after)
     assert list(change) == list(METRICS)
-    for key in ("greedy_accuracy", "sampled_accuracy", "majority_accuracy", "pass_at_k"):
+    for key in ACCURACIES:
         assert (change[key].value, change[key].low, change[key].high, change[key].n) == (1.0, 1.0, 1.0, 8)
     # |0 - .9| before, |1 - .9| after
     assert change["ece"].value == pytest.approx(-0.8)

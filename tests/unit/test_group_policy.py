@@ -1,15 +1,15 @@
+import dataclasses
 import math
+import shutil
 
 import pytest
 import torch
-from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from inward.errors import ModelError, SettingsError
-from inward.methods.rlif import scorer
 from inward.models import ModelSettings
 from inward.tasks import arithmetic
-from inward.train import GroupPolicySettings, IntrinsicReward, LoraSettings, group_policy
+from inward.train import GroupPolicySettings, IntrinsicReward, LoraSettings, certainty, group_policy
 from inward.train.group_policy import config
 
 CPU = ModelSettings(device="cpu")
@@ -29,76 +29,55 @@ SETTINGS = GroupPolicySettings(
 PROMPTS = arithmetic.prompts(6, 0)
 
 
-def train(tmp_path, start, settings=SETTINGS, score=None, log=lambda metrics: None, name="out"):
-    """Train, and return the last checkpoint, the sequences the reward saw and the kept steps."""
-    tokenizer, seen, kept = AutoTokenizer.from_pretrained(start), [], []
-    inner = score or scorer("self_certainty", 0)
+class Trained:
+    """What a training did: the traces and rewards of each step, the kept checkpoints, the last one's folder."""
 
-    def recorded(policy, sequences):
-        rewards = inner(policy, sequences)
-        seen.append([(list(p), list(c), r) for (p, c), r in zip(sequences, rewards, strict=True)])
+    def __init__(self):
+        self.seen, self.kept = [], []
+
+    @property
+    def last(self):
+        return self.kept[-1]
+
+
+def train(tmp_path, start, settings=SETTINGS, reward=None, log=lambda metrics: None, name="out", end_at=None):
+    done, inner = Trained(), reward or certainty("self_certainty")
+
+    def recorded(traces):
+        rewards = list(inner(traces))
+        done.seen.append(list(zip(traces.prompt_ids, traces.completion_ids, rewards, strict=True)))
         return rewards
 
-    ids = {prompt.id: tokenizer(prompt.text)["input_ids"] for prompt in PROMPTS}
-    out = tmp_path / name
-    out.mkdir()
-
-    def keep(step, write):
+    def at_checkpoint(step, policy, write):
         folder = tmp_path / f"{name}-{step}"
-        folder.mkdir()
-        write(folder)
-        kept.append(folder)
+        if not folder.exists():
+            folder.mkdir()
+            write(folder)
+        done.kept.append(folder)
+        return step == end_at
 
-    group_policy(
+    done.steps = group_policy(
         PROMPTS,
-        IntrinsicReward("certainty", recorded, ids),
+        IntrinsicReward("certainty", recorded),
         start=start,
-        out=out,
         work=tmp_path / "work",
         settings=settings,
         model=CPU,
         seed=0,
-        keep=keep,
+        at_checkpoint=at_checkpoint,
         log=log,
     )
-    return out, seen, kept
+    return done
 
 
-def test_self_certainty_is_taken_where_the_token_was_chosen_and_not_one_late(tiny_model):
-    model = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
-    prompt, completion = [1, 5, 14, 24], [13, 20, 2]
-    (reward,) = scorer("self_certainty", 0)(model, [(prompt, completion)])
-    with torch.no_grad():
-        z = model(torch.tensor([prompt + completion])).logits[0]
-    certainty = z.logsumexp(-1) - z.mean(-1) - math.log(z.shape[-1])
-    assert reward == pytest.approx(float(certainty[3:6].mean()), abs=1e-5)
-    assert reward != pytest.approx(float(certainty[4:7].mean()), abs=1e-3)
-
-
-def test_padding_does_not_change_a_reward_and_an_empty_completion_has_none(tiny_model):
-    model = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
-    for name in ("self_certainty", "neg_entropy", "mean_logprob"):
-        score = scorer(name, 0)
-        together = score(model, [([1, 5], [13, 2]), ([1, 5, 14, 24], [13, 20, 20, 20, 2]), ([1], [])])
-        assert together[0] == pytest.approx(score(model, [([1, 5], [13, 2])])[0], abs=1e-5)
-        assert together[2] is None
-
-
-def test_the_policy_is_scored_in_evaluation_mode_and_put_back():
-    modes = []
-    policy = nn.Dropout()
-    policy.train()
-    reward = IntrinsicReward("r", lambda model, sequences: modes.append(model.training) or [0.0], {"a": [1]})
-    reward.policy = policy
-    assert reward(completion_ids=[[2]], prompt_id=["a"], prompts=["?"], answer=["gold"]) == [0.0]
-    assert modes == [False]
-    assert policy.training
+def changed(**values):
+    return dataclasses.replace(SETTINGS, **values)
 
 
 def test_first_step_is_grpo_on_the_recorded_traces(tmp_path, tiny_model):
     """Gradient of -mean over traces of A * mean over tokens of log p, A = (r - mean) / (std + 1e-4) of the group."""
     logs = []
-    _, (seen,), _ = train(tmp_path, tiny_model, log=logs.append)
+    (seen,) = train(tmp_path, tiny_model, log=logs.append).seen
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
     groups: dict[tuple[int, ...], list] = {}
     for prompt, completion, reward in seen:
@@ -119,46 +98,63 @@ def test_first_step_is_grpo_on_the_recorded_traces(tmp_path, tiny_model):
 
 
 def test_a_reward_for_one_token_raises_its_probability(tmp_path, tiny_model):
-    def likes_21(policy, sequences):
-        return [float(sum(token == 21 for token in completion)) for _, completion in sequences]
+    def likes_21(traces):
+        return [float(sum(token == 21 for token in ids)) for ids in traces.completion_ids]
 
-    settings = GroupPolicySettings(**{**vars_of(SETTINGS), "steps": 12, "learning_rate": 1e-2})
-    out, seen, _ = train(tmp_path, tiny_model, settings, likes_21)
-    rewards = [sum(r for *_, r in batch) / len(batch) for batch in seen]
+    done = train(tmp_path, tiny_model, changed(steps=12, learning_rate=1e-2), likes_21)
+    rewards = [sum(r for *_, r in batch) / len(batch) for batch in done.seen]
     assert sum(rewards[-3:]) > 3 * sum(rewards[:3])
-    assert AutoModelForCausalLM.from_pretrained(out).num_parameters() > 0
-
-
-def vars_of(settings):
-    return {name: getattr(settings, name) for name in settings.__dataclass_fields__}
+    assert AutoModelForCausalLM.from_pretrained(done.last).num_parameters() > 0
 
 
 @pytest.mark.parametrize("lora", [None, LoraSettings()])
 def test_kept_checkpoints_are_plain(tmp_path, tiny_model, lora):
-    settings = GroupPolicySettings(**{**vars_of(SETTINGS), "steps": 2, "lora": lora})
-    out, _, kept = train(tmp_path, tiny_model, settings)
-    names = set(AutoModelForCausalLM.from_pretrained(tiny_model).state_dict())
-    assert [folder.name for folder in kept] == ["out-1", "out-2"]
-    for folder in (*kept, out):
-        assert set(AutoModelForCausalLM.from_pretrained(folder).state_dict()) == names
-    last, final = (AutoModelForCausalLM.from_pretrained(f).state_dict() for f in (kept[-1], out))
-    assert all(torch.allclose(last[name], final[name], atol=1e-6) for name in names)
+    done = train(tmp_path, tiny_model, changed(steps=2, lora=lora))
+    start = AutoModelForCausalLM.from_pretrained(tiny_model).state_dict()
+    assert [folder.name for folder in done.kept] == ["out-1", "out-2"]
+    first, second = (AutoModelForCausalLM.from_pretrained(folder).state_dict() for folder in done.kept)
+    assert set(first) == set(second) == set(start)
+    for one, other in ((start, first), (first, second)):
+        assert any(not torch.equal(one[name], other[name]) for name in start)
+
+
+def test_the_last_step_is_told_of_wherever_it_falls(tmp_path, tiny_model):
+    done = train(tmp_path, tiny_model, changed(steps=3, save_every=2))
+    assert [folder.name for folder in done.kept] == ["out-2", "out-3"]
+
+
+def test_a_training_ends_where_it_is_told_to(tmp_path, tiny_model):
+    done = train(tmp_path, tiny_model, changed(steps=5), end_at=2)
+    assert done.steps == len(done.seen) == 2
 
 
 def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, tiny_model):
-    settings = GroupPolicySettings(**{**vars_of(SETTINGS), "steps": 4})
     (tmp_path / "whole").mkdir()
-    whole, _, _ = train(tmp_path / "whole", tiny_model, settings)
+    whole = train(tmp_path / "whole", tiny_model, changed(steps=4))
 
     def stop(metrics):
         if metrics["step"] == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path, tiny_model, settings, log=stop, name="stopped")
-    resumed, seen, _ = train(tmp_path, tiny_model, settings, name="resumed")
-    assert len(seen) == 2
-    assert (resumed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+        train(tmp_path, tiny_model, changed(steps=4), log=stop, name="stopped")
+    resumed = train(tmp_path, tiny_model, changed(steps=4), name="resumed")
+    assert len(resumed.seen) == 2
+    assert (resumed.last / "model.safetensors").read_bytes() == (whole.last / "model.safetensors").read_bytes()
+
+
+def test_a_resumed_training_tells_of_the_checkpoint_it_resumes_from(tmp_path, tiny_model):
+    """A kill may come after the trainer's checkpoint and before ours."""
+
+    def kill(metrics):
+        if metrics["step"] == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, tiny_model, changed(steps=4), log=kill)
+    shutil.rmtree(tmp_path / "out-2")
+    done = train(tmp_path, tiny_model, changed(steps=4))
+    assert [folder.name for folder in done.kept] == ["out-2", "out-3", "out-4"]
 
 
 def test_a_model_without_end_of_sequence_is_refused(tmp_path, shared):
@@ -201,9 +197,17 @@ def test_what_reaches_trl(tmp_path):
         ({"group_size": 1}, "at least 2"),
         ({"batch_rows": 7}, "must divide prompts_per_step"),
         ({"kl": -0.1}, "kl"),
+        ({"steps": 0}, "at least 1"),
         ({"trl": {"beta": 1}}, r"trl\.beta is set by inward: use optim\.kl"),
     ],
 )
 def test_settings_out_of_range(wrong, message):
     with pytest.raises(SettingsError, match=message):
         GroupPolicySettings(**wrong)
+
+
+def test_a_step_must_divide_among_the_processes(tmp_path):
+    made = config(SETTINGS, work=tmp_path, seed=0, device="cpu", processes=1)
+    assert made.gradient_accumulation_steps == 1
+    with pytest.raises(SettingsError, match=r"3 \* 4 traces does not divide among 2 processes of batch_rows = 12"):
+        config(SETTINGS, work=tmp_path, seed=0, device="cpu", processes=2)

@@ -10,7 +10,7 @@ import synthetic
 
 from inward.errors import RunFolderError
 from inward.report import build
-from inward.report.along import _ticks
+from inward.report.along import ticks
 from inward.report.curve import CurveData, read, render
 from inward.report.data import RunData
 from inward.runs import RunFolder
@@ -69,10 +69,10 @@ def test_curves_go_from_low_to_high_ratios_whatever_their_order(data: CurveData)
     accuracy, entropy = figures(render(data))
 
     titles = [title.text for title in accuracy.iter("title")]
-    assert titles == ["greedy: 0, 0.600", "greedy: 0.5, 0.900", "greedy: 1, 0.800"]
-    # The vertical axis of the entropy ends at the highest interval, 1.25, rounded up to a tenth: 1.3 in five steps.
+    assert titles == ["strict: 0, 0.600", "strict: 0.5, 0.900", "strict: 1, 0.800"]
+    # Intervals of the entropy reach from 0.15 to 1.25: five steps of 0.25 from zero.
     labels = [text.text for text in entropy.iter("text") if text.get("class") == "end"]
-    assert labels == ["0", "0.26", "0.52", "0.78", "1.04", "1.3"]
+    assert labels == ["0", "0.25", "0.5", "0.75", "1", "1.25"]
 
 
 def test_every_mix_has_its_column_with_intervals_and_missing_numbers_a_dash(data: CurveData):
@@ -99,7 +99,7 @@ def test_numbers_that_are_not_defined_are_left_out_of_the_curve(tmp_path: Path):
 
     assert "<h1>2 mixes judged</h1>" in page
     (entropy,) = figures(page)
-    assert [title.text for title in entropy.iter("title")] == ["entropy: 0, 0.000", "entropy: 1, 0.000"]
+    assert [title.text for title in entropy.iter("title")] == ["evaluation: 0, 0.000", "evaluation: 1, 0.000"]
 
 
 def test_names_are_escaped_wherever_they_stand(tmp_path: Path):
@@ -114,8 +114,8 @@ def test_names_are_escaped_wherever_they_stand(tmp_path: Path):
 
 
 def test_labels_under_a_figure_keep_their_distance():
-    assert _ticks([0.0, 0.05, 0.1, 0.2, 0.5, 1.0]) == [0.0, 0.1, 0.2, 0.5, 1.0]
-    assert _ticks([-1.0, 0.0, 1.0]) == [-1.0, 0.0, 1.0]
+    assert ticks([0.0, 0.05, 0.1, 0.2, 0.5, 1.0]) == [0.0, 0.1, 0.2, 0.5, 1.0]
+    assert ticks([-1.0, 0.0, 1.0]) == [-1.0, 0.0, 1.0]
 
 
 def test_an_unfinished_run_has_no_page(tmp_path: Path):

@@ -23,6 +23,7 @@ from inward.types import (
     Estimate,
     EvalItem,
     EvalReport,
+    Finding,
     FinishReason,
     JudgedTrace,
     Manifest,
@@ -35,6 +36,7 @@ from inward.types import (
     SamplingParams,
     ScoredGroup,
     ScoredTrace,
+    Severity,
     Source,
     Span,
     Trace,
@@ -91,6 +93,7 @@ JUDGED = JudgedTrace(
     index=0,
     answer="4",
     outcome=Outcome.CORRECT,
+    lenient=Outcome.CORRECT,
     probability=0.1,
     disparity=-0.1,
     has_span=True,
@@ -189,6 +192,7 @@ EXAMPLES: dict[type, list[Any]] = {
         )
     ],
     Artifact: [MANIFEST.start, MANIFEST.data],
+    Finding: [Finding(name="drift", severity=Severity.ALARM, evidence="support fell", advice="keep step 20")],
     Manifest: [MANIFEST],
 }
 RECORDS = [

@@ -67,7 +67,10 @@ def run(
         typer.Option("--eval-data", help="Judge before and after on a file with a column `answer`."),
     ] = None,
     reward: Annotated[
-        str | None, typer.Option("--reward", help="rlif: self_certainty, neg_entropy or mean_logprob.")
+        str | None,
+        typer.Option(
+            "--reward", help="rlif: self_certainty, neg_entropy, mean_logprob; or a control: random, format, gold."
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="rlif: updates of the policy.")] = None,
     eval_every: Annotated[
@@ -176,11 +179,33 @@ def train(
 
 
 @app.command()
-def report(folder: Folder) -> None:
-    """Write the report of a run folder again."""
-    from inward import report as reports
+def diagnose(
+    folder: Folder,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")] = False,
+) -> None:
+    """Say without labels what a training shows of itself, and which of its checkpoints to keep."""
+    from inward.cli import diagnosis
 
-    typer.echo(reports.build(folder))
+    diagnosis.show(folder, as_json=as_json)
+
+
+@app.command()
+def report(
+    folders: Annotated[list[Path], typer.Argument(help="A run folder, or several runs of rlif to compare.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Draw the runs on one page, by group and seed, and write it here.")
+    ] = None,
+) -> None:
+    """Write the report of a run folder again, or one page over several runs."""
+    from inward import report as reports
+    from inward.errors import SettingsError
+
+    if out is not None:
+        typer.echo(reports.build_seeds(folders, out))
+    elif len(folders) == 1:
+        typer.echo(reports.build(folders[0]))
+    else:
+        raise SettingsError("several runs go on one page: say where, as in --out seeds.html")
 
 
 def main() -> None:

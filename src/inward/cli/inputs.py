@@ -11,15 +11,18 @@ from importlib.metadata import version
 import transformers
 
 from inward import models, organism
+from inward.answers import AnswerSettings, find
 from inward.config import EvaluationSettings, PromptSettings
+from inward.equivalence import grade
 from inward.errors import DataError, SettingsError
+from inward.methods.rlif import Gold
 from inward.methods.rlsf import Start
 from inward.models import ModelSettings
 from inward.runs import digest, hash_folder
 from inward.sample import check_prompts, refuse_long
 from inward.tasks import TASKS, arithmetic
 from inward.tasks.files import read_problems, read_prompts
-from inward.types import Artifact, Manifest, Problem, Prompt
+from inward.types import Artifact, Manifest, Outcome, Problem, Prompt
 
 EMBEDDED_PROMPTS = 256
 TASK_PROBLEMS = 320
@@ -66,6 +69,26 @@ def problems_from(task: str | None, data: str | None, settings: EvaluationSettin
     return problems
 
 
+def gold_from(source: str, settings: PromptSettings, seed: int, answer: AnswerSettings) -> Gold:
+    """Grade completions of the prompts by their gold answers: the supervised control, which uses labels.
+
+    Raises:
+        DataError: a prompt has no gold answer.
+    """
+    if source == "embedded":
+        problems = arithmetic.problems(settings.limit or EMBEDDED_PROMPTS, seed, "train")
+    else:
+        problems = read_problems(source, split=settings.split, limit=settings.limit)
+    golds = {problem.prompt.id: problem.answer for problem in problems}
+
+    def gold(prompt_id: str, completion: str) -> float | None:
+        found = find(completion, answer.kind, answer.labels, strict=answer.strict)
+        outcome = grade(found.answer if found else None, golds[prompt_id], answer.kind)
+        return None if outcome is Outcome.UNSCORED else float(outcome is Outcome.CORRECT)
+
+    return gold
+
+
 def manifest_for(
     method: str,
     settings: Mapping[str, object],
@@ -74,6 +97,8 @@ def manifest_for(
     start: Start,
     prompts: tuple[str, Sequence[Prompt]] | None,
     problems: tuple[str, Sequence[Problem]] | None,
+    *,
+    labels_used: bool = False,
 ) -> Manifest:
     """What this run is, for its folder."""
     return Manifest(
@@ -85,7 +110,7 @@ def manifest_for(
         start=Artifact(name=start.name, sha256=hash_folder(start.path)),
         data=_artifact(prompts),
         evaluation=_artifact(problems),
-        labels_used=False,
+        labels_used=labels_used,
         versions={"python": platform.python_version()} | {name: version(name) for name in VERSIONED},
         hardware={
             "system": platform.platform(),

@@ -46,7 +46,7 @@ def judge(
     items = folder.map(
         f"{name}/items",
         scored,
-        lambda chunk: evaluate.judge(chunk, problems, answer.kind),
+        lambda chunk: evaluate.judge(chunk, problems, answer.kind, answer.labels),
         EvalItem,
         shard_size=SHARD_PROBLEMS,
     )

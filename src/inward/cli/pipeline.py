@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from inward import evaluate, report
+from inward import diagnose, evaluate, report
 from inward.cli import console, inputs
+from inward.cli.diagnosis import diagnosis, trained
 from inward.cli.judge import judge
 from inward.config import RunConfig, evaluate_config, run_config
 from inward.errors import SettingsError
@@ -53,22 +54,24 @@ def run(
     asked = inputs.prompts_from(prompts, cfg.prompts, start, seed)
     problems = inputs.problems_from(eval_task, eval_data, cfg.evaluation, start)
     task = eval_task or eval_data
+    supervised = isinstance(cfg.settings, rlif.Settings) and cfg.settings.reward == "gold"
+    gold = inputs.gold_from(prompts, cfg.prompts, seed, cfg.settings.answer) if supervised else None
     manifest = inputs.manifest_for(
-        method, cfg.plain(), cfg.recipe, seed, start, (prompts, asked), (task, problems) if task else None
+        method,
+        cfg.plain(),
+        cfg.recipe,
+        seed,
+        start,
+        (prompts, asked),
+        (task, problems) if task else None,
+        labels_used=supervised,
     )
     with working(out, manifest) as (folder, warned):
         before = _judge(start, problems, task, folder, "before", cfg)
-        _train(asked, start, folder, cfg, seed)
-        kept = sorted(int(path.name) for path in (out / "checkpoints").glob("[0-9]*"))
-        curve = [
-            (step, _judge(_kept(out, f"checkpoints/{step:05d}", cfg), problems, task, folder, f"curve/{step:05d}", cfg))
-            for step in kept
-        ]
+        _train(asked, start, folder, cfg, seed, gold)
         after = _judge(_kept(out, "checkpoint", cfg), problems, task, folder, "after", cfg)
-        points = (
-            [(0, before), *curve, (cfg.settings.optim.steps, after)] if isinstance(cfg.settings, rlif.Settings) else ()
-        )
-        write_summary(folder, task, model, before, after, warned, points)
+        curve = _along(before, after, problems, task, folder, cfg)
+        write_summary(folder, task, model, before, after, warned, curve)
     console.show_summary(folder.read_json("summary.json"))
     console.show_places(out, checkpoint=True)
 
@@ -119,25 +122,52 @@ def _check(start: Start, cfg: RunConfig) -> None:
             rlif.check(start, cfg.settings)
 
 
-def _train(prompts: Sequence[Prompt], start: Start, folder: RunFolder, cfg: RunConfig, seed: int) -> None:
+def _train(
+    prompts: Sequence[Prompt], start: Start, folder: RunFolder, cfg: RunConfig, seed: int, gold: rlif.Gold | None
+) -> None:
     match cfg.settings:
         case rlsf.Settings():
             rlsf.run(prompts, start, folder, cfg.settings, seed=seed)
         case rlif.Settings():
-            rlif.run(prompts, start, folder, cfg.settings, seed=seed)
+            rlif.run(prompts, start, folder, cfg.settings, seed=seed, gold=gold)
 
 
 def _kept(out: Path, name: str, cfg: RunConfig) -> Start:
     return Start(name, out / name, cfg.settings.model)
 
 
-def _curve(folder: RunFolder, judged: Sequence[tuple[int, Judged | None]]) -> list[dict[str, Any]]:
-    """Metrics by optimizer step, with the mean reward that training saw at that step."""
+def _along(
+    before: Judged | None,
+    after: Judged | None,
+    problems: Sequence[Problem],
+    task: str | None,
+    folder: RunFolder,
+    cfg: RunConfig,
+) -> list[tuple[int, Judged]]:
+    """Judge the checkpoints of a method that keeps several, the start model and the kept one standing as they are."""
+    kept = trained(folder).get("kept_step")
+    if before is None or after is None or kept is None:
+        return []
+    judged = {kept: after, 0: before}
+    for step in sorted(int(path.name) for path in (folder.path / "checkpoints").glob("[0-9]*")):
+        if step not in judged:
+            one = _kept(folder.path, f"checkpoints/{step:05d}", cfg)
+            judged[step] = judge(
+                one, problems, task or "", folder, f"curve/{step:05d}", cfg.settings.answer, cfg.evaluation
+            )
+            one.release()
+    return sorted(judged.items())
+
+
+def _curve(folder: RunFolder, judged: Sequence[tuple[int, Judged]]) -> list[dict[str, Any]]:
+    """Metrics by optimizer step, with the mean reward that training saw at that step and the start's support."""
     rewards = {
         event["step"]: event["reward"] for event in folder.events() if event["event"] == "train" and "reward" in event
     }
+    supports = {probe.step: probe.mean for probe in diagnose.history(folder).probes}
     return [
-        {"step": step, **one[0].metrics, "reward": rewards.get(float(step))} for step, one in judged if one is not None
+        {"step": step, **one[0].metrics, "reward": rewards.get(float(step)), "support": supports.get(step)}
+        for step, one in judged
     ]
 
 
@@ -158,12 +188,14 @@ def write_summary(
     before: Judged | None,
     after: Judged | None,
     warned: Sequence[str],
-    curve: Sequence[tuple[int, Judged | None]] = (),
+    curve: Sequence[tuple[int, Judged]] = (),
 ) -> None:
     """Write summary.json and the report; `curve` holds what was judged by optimizer step."""
     summary = _summary(folder, task, model, before, after, warned)
-    if before and after and curve:
+    if curve:
         summary["curve"] = _curve(folder, curve)
+    if folder.manifest.data is not None:
+        summary |= diagnosis(folder)
     folder.write_json("summary.json", summary)
     report.build(folder.path)
 
@@ -197,6 +229,10 @@ def _summary(
         "difference": difference,
         "pass_k": before[0].pass_k if before else None,
         "curve": None,
+        "kept_step": None,
+        "stop_step": None,
+        "stop_reason": None,
+        "findings": [],
         "counts": _counts(folder),
         "seconds": seconds,
         "warnings": list(warned),
@@ -211,8 +247,7 @@ def _counts(folder: RunFolder) -> dict[str, int]:
     if folder.manifest.data is None:
         return {}
     if folder.manifest.method == "rlif":
-        steps = max((event["steps"] for event in folder.events() if event["event"] == "trained"), default=0)
-        return {"prompts": folder.manifest.data.num_records or 0, "steps": steps}
+        return {"prompts": folder.manifest.data.num_records or 0, "steps": trained(folder).get("steps", 0)}
     counts: dict[str, int] = dict.fromkeys(COUNTED, 0)
     for group in folder.records("scored", ScoredGroup):
         counts["prompts"] += 1

@@ -11,7 +11,8 @@ with p_t the policy that wrote the trace, T its completion tokens, the end of se
 it enters as a constant, normalised by mean and standard deviation of its group.
 Claims: base models gain early and then fall below where they began; instruction-tuned models hardly gain.
 When it fails: certainty is cheap. The policy finds sure text that answers nothing (extra easy steps, repetition), and
-accuracy falls while the reward still rises. Keep the checkpoints and look at the curve.
+accuracy falls while the reward still rises. So every checkpoint answers a few training prompts, and the one is kept
+whose answers the start model's own votes support most (`diagnose.rule`); that is ours, not the paper's.
 
 Departures and gaps:
 1. No code of the paper is public. Group size, prompts per step and steps are the paper's as read by third parties;
@@ -23,7 +24,6 @@ Departures and gaps:
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,18 +32,31 @@ from typing import Literal
 import torch
 from torch import nn
 
-from inward.answers import AnswerSettings
-from inward.batch import collate
-from inward.confidence import CONFIDENCE
-from inward.errors import ModelError
+from inward.answers import AnswerSettings, find
+from inward.confidence import LengthNorm
+from inward.diagnose import StopSettings
+from inward.errors import ModelError, SettingsError
+from inward.methods.keeping import Keeping, keeping_of
 from inward.methods.rlsf import Start
-from inward.models import ModelSettings, render
+from inward.methods.watching import Monitor
+from inward.models import ModelSettings
 from inward.runs import RunFolder
-from inward.score import sequence_signals
-from inward.train import GroupPolicySettings, IntrinsicReward, check_group_policy, group_policy
+from inward.sample import SamplingSettings
+from inward.train import (
+    GroupPolicySettings,
+    IntrinsicReward,
+    Reward,
+    StepTraces,
+    certainty,
+    check_group_policy,
+    group_policy,
+)
 from inward.types import Prompt
 
-RewardName = Literal["self_certainty", "neg_entropy", "mean_logprob"]
+RewardName = Literal["self_certainty", "neg_entropy", "mean_logprob", "random", "format", "gold"]
+
+Gold = Callable[[str, str], float | None]
+"""(prompt id, completion) -> 1 for a right answer, 0 for a wrong one or none, None where it cannot be graded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +65,24 @@ class Settings:
 
     model: ModelSettings = ModelSettings()
     reward: RewardName = "self_certainty"
+    """The last three are controls: `random` a fair coin, `format` 1 where a final answer is announced, and `gold` the
+    supervised reward (RLVR), which needs gold answers for the prompts and is no intrinsic reward at all."""
+    length_norm: LengthNorm = "mean"
+    """Of the three certainties (RLIF: mean; the sums are those of EM-RL, arXiv 2505.15134)."""
+    tempered: bool = True
+    """Whether signals are taken at the sampling temperature, as verl does; else at temperature 1."""
+    kl_traces: int = 32
+    """Traces per step, in each process, from which the monitored KL divergence to the start model is estimated.
+    Training all parameters, this keeps a second model in memory; 0 for neither."""
+    stop: StopSettings | None = StopSettings()
+    """None keeps the last checkpoint and probes none."""
     answer: AnswerSettings = AnswerSettings()
-    """For the evaluation; the reward reads no answer."""
+    """For the evaluation, the monitors and the stop; no certainty reads an answer."""
     optim: GroupPolicySettings = GroupPolicySettings()
+
+    def __post_init__(self) -> None:
+        if self.kl_traces < 0:
+            raise SettingsError(f"kl_traces must be at least 0, got {self.kl_traces}")
 
 
 def check(start: Start, settings: Settings) -> None:
@@ -64,66 +92,93 @@ def check(start: Start, settings: Settings) -> None:
         raise ModelError(f"{start.name} has no end-of-sequence token, without which GRPO cannot tell completions apart")
 
 
-def run(prompts: Sequence[Prompt], start: Start, folder: RunFolder, settings: Settings, *, seed: int) -> Path:
-    """Train on the policy's own certainty; returns the folder of the last checkpoint.
+def run(
+    prompts: Sequence[Prompt],
+    start: Start,
+    folder: RunFolder,
+    settings: Settings,
+    *,
+    seed: int,
+    gold: Gold | None = None,
+) -> Path:
+    """Train on the policy's own certainty; returns the folder of the checkpoint that was kept.
 
-    Those of every `optim.save_every` steps before it are kept under `checkpoints/`, named by their step.
-    """
-    check(start, settings)
-    policy = start.policy
-    reward = IntrinsicReward(
-        settings.reward,
-        scorer(settings.reward, policy.pad_id),
-        {prompt.id: render(prompt, policy) for prompt in prompts},
-    )
-    work, last = folder.path / "trainer", settings.optim.steps
-
-    def keep(step: int, write: Callable[[Path], None]) -> None:
-        if step != last:
-            folder.build(f"checkpoints/{step:05d}", write)
-
-    def train(out: Path) -> None:
-        steps = group_policy(
-            prompts,
-            reward,
-            start=start.path,
-            out=out,
-            work=work,
-            settings=settings.optim,
-            model=settings.model,
-            seed=seed,
-            keep=keep,
-            progress=lambda step, steps: folder.progress("train", step, steps),
-            log=lambda metrics: folder.log("train", **metrics),
-        )
-        folder.log("trained", steps=steps)
-
-    if not (folder.path / "checkpoint").exists():
-        start.release()
-        with folder.timed("train"):
-            folder.build("checkpoint", train)
-    shutil.rmtree(work, ignore_errors=True)
-    return folder.path / "checkpoint"
-
-
-Sequences = Sequence[tuple[Sequence[int], Sequence[int]]]
-"""Prompt ids and completion ids of some traces."""
-
-
-def scorer(
-    name: str, pad_id: int
-) -> Callable[[nn.Module, Sequence[tuple[Sequence[int], Sequence[int]]]], list[float | None]]:
-    """The function that scores (prompt, completion) pairs by a certainty measure under a policy.
+    Those of every `optim.save_every` steps stay under `checkpoints/`, named by their step; step 0 is the start model.
+    Which one is kept is decided without labels, see `diagnose.decide`.
 
     Args:
-        name: a key of `confidence.CONFIDENCE` that needs no answer span.
-        pad_id: fills masked positions.
+        prompts: what to ask.
+        start: the start checkpoint.
+        folder: the run folder.
+        settings: see `Settings`.
+        seed: of prompts' order, sampling and probes.
+        gold: grades completions for the reward `gold`, and for nothing else.
     """
-    measure = CONFIDENCE[name]
+    check(start, settings)
+    keeping = keeping_of(prompts, start, folder, settings.stop, settings.answer, _sampling(settings), seed)
+    return keeping.train(lambda: _train(prompts, start, folder, settings, keeping, seed, gold))
 
-    def score(policy: nn.Module, sequences: Sequences) -> list[float | None]:
-        signals = collate(sequence_signals(policy, sequences, pad_id))
-        values = measure(signals, torch.zeros_like(signals.mask)).tolist()
-        return [value if ids else None for value, (_, ids) in zip(values, sequences, strict=True)]
 
-    return score
+def _train(
+    prompts: Sequence[Prompt],
+    start: Start,
+    folder: RunFolder,
+    settings: Settings,
+    keeping: Keeping,
+    seed: int,
+    gold: Gold | None,
+) -> int:
+    """GRPO with monitors; returns the number of updates."""
+    # A KL term has TRL keep a reference of its own and log the divergence; an adapter can be switched off.
+    measured = settings.kl_traces if settings.optim.kl == 0 else 0
+    temperature = settings.optim.temperature if settings.tempered else 1.0
+    monitor = Monitor(
+        answer=settings.answer,
+        eos_ids=start.policy.eos_ids,
+        start=start.policy.model if measured and settings.optim.lora is None else None,
+        kl_traces=measured,
+        temperature=temperature,
+    )
+    start.release()
+
+    def watch(traces: StepTraces, rewards: Sequence[float | None], policy: nn.Module) -> None:
+        folder.log("monitor", step=traces.step, **monitor(traces, rewards, policy))
+
+    return group_policy(
+        prompts,
+        IntrinsicReward(settings.reward, _reward(settings, gold), temperature=temperature, watch=watch),
+        start=start.path,
+        work=keeping.work,
+        settings=settings.optim,
+        model=settings.model,
+        seed=seed,
+        at_checkpoint=keeping.at_checkpoint,
+        progress=lambda step, steps: folder.progress("train", step, steps),
+        log=lambda metrics: folder.log("train", **metrics),
+    )
+
+
+def _reward(settings: Settings, gold: Gold | None) -> Reward:
+    answer = settings.answer
+    match settings.reward:
+        case "random":
+            return lambda traces: torch.randint(2, (len(traces.completion_ids),)).float().tolist()
+        case "format":
+            return lambda traces: [
+                float(find(text, answer.kind, answer.labels, strict=True) is not None) for text in traces.completions
+            ]
+        case "gold":
+            if gold is None:
+                raise SettingsError("the reward gold needs gold answers for the prompts; the others need none")
+            return lambda traces: [gold(*one) for one in zip(traces.prompt_keys, traces.completions, strict=True)]
+        case measure:
+            return certainty(measure, length_norm=settings.length_norm)
+
+
+def _sampling(settings: Settings) -> SamplingSettings:
+    """How the probe samples: as the training does."""
+    return SamplingSettings(
+        strategy="sample",
+        temperature=settings.optim.temperature,
+        max_completion_tokens=settings.optim.max_completion_tokens,
+    )

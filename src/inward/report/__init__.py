@@ -1,16 +1,17 @@
-"""The report: one page of HTML made from the files of a run folder, and from nothing else."""
+"""The report: one page of HTML made from the files of run folders, and from nothing else."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from inward.report import curve
+from inward.report import curve, seeds, seeds_page
 from inward.report.page import render
 from inward.report.reading import read
 from inward.runs import RunFolder
 from inward.runs.files import write_atomic
 
-__all__ = ["build"]
+__all__ = ["build", "build_seeds"]
 
 
 def build(folder: Path) -> Path:
@@ -24,3 +25,15 @@ def build(folder: Path) -> Path:
     page = curve.render(curve.read(folder)) if mixes else render(read(folder))
     write_atomic(target, page.encode("utf-8"))
     return target
+
+
+def build_seeds(folders: Sequence[Path], out: Path) -> Path:
+    """Write one page over several runs, grouped by reward, length normalisation and start model; return its path.
+
+    Raises:
+        SettingsError: There are more groups than can be told apart, or a folder is given twice.
+        RunFolderError: A folder has no metrics by step, its run has not come to its end, or a file is damaged.
+    """
+    page = seeds_page.render(seeds.grouped(seeds.read(folders)))
+    write_atomic(out, page.encode("utf-8"))
+    return out

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from inward.report.derived import TrainingFacts
+from inward.report.progress import Progress
 from inward.types import Estimate, EvalItem, EvalReport, Manifest, ScoredGroup
 
 
@@ -39,6 +40,10 @@ class RunData:
     judged_after: Judged | None = None
     curve: Sequence[tuple[float, Mapping[str, Estimate]]] = ()
     """Optimizer step and metrics of the checkpoints judged along the way, first and last included."""
+    progress: Progress = field(default_factory=Progress)
+    """What training showed of itself."""
+    judged_along: Sequence[tuple[int, Judged]] = ()
+    """Some of the checkpoints of `curve`, by step, to show the same problems at each."""
     training: TrainingFacts | None = None
     """None where a method keeps no scored groups."""
     training_examples: Sequence[ScoredGroup] = ()

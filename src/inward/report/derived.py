@@ -10,6 +10,8 @@ from inward.types import Estimate, EvalItem, JudgedTrace, Outcome
 
 NUM_PROBLEMS = 8
 NUM_TRAINING_PROMPTS = 4
+NUM_ALONG = 3
+"""Problems whose greedy answers are shown step by step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +108,27 @@ def problems_to_show(before: Collection[EvalItem], after: Collection[EvalItem]) 
     return [prompt_id for prompt_id in was | now if prompt_id in chosen]
 
 
+def problems_along(verdicts: Sequence[Mapping[str, Outcome]]) -> list[str]:
+    """Choose problems by id: the first whose greedy answer is right at one step and not at another, then the first.
+
+    Args:
+        verdicts: By step, the outcome of the greedy answer by prompt id, in the order of the evaluation set.
+    """
+    first, *others = verdicts or ({},)
+    everywhere = [prompt_id for prompt_id in first if all(prompt_id in one for one in others)]
+    changed = [
+        prompt_id for prompt_id in everywhere if len({one[prompt_id] is Outcome.CORRECT for one in verdicts}) == 2
+    ][:NUM_ALONG]
+    rest = [prompt_id for prompt_id in everywhere if prompt_id not in changed]
+    return changed + rest[: NUM_ALONG - len(changed)]
+
+
+def steps_to_show(steps: Sequence[int], kept: int | None) -> list[int]:
+    """Choose of the judged steps, by step: the first, the middle one, the one that was kept and the last."""
+    middle = min(steps, key=lambda step: abs(2 * step - steps[0] - steps[-1]))
+    return sorted({steps[0], middle, steps[-1], *(step for step in steps if step == kept)})
+
+
 def accuracy_by_rank(items: Collection[EvalItem]) -> list[Estimate]:
     """Estimate the accuracy of the surest sample of each problem, the second surest, and so on.
 
@@ -120,7 +143,15 @@ def accuracy_by_rank(items: Collection[EvalItem]) -> list[Estimate]:
             if rank == len(ranks):
                 ranks.append([])
             ranks[rank].append(share)
-    return [_mean(values) for values in ranks]
+    return [mean(values) for values in ranks]
+
+
+def mean(shares: Sequence[float]) -> Estimate:
+    """Average shares, at least one; the interval is a normal one, cut to [0, 1]."""
+    count = len(shares)
+    value = sum(shares) / count
+    half = 1.96 * math.sqrt(sum((one - value) ** 2 for one in shares) / max(1, count - 1) / count)
+    return Estimate(value=value, low=max(0.0, value - half), high=min(1.0, value + half), n=count)
 
 
 def by_outcome(answers: Iterable[JudgedTrace]) -> tuple[list[float], list[float]]:
@@ -143,10 +174,3 @@ def _shares(samples: list[JudgedTrace]) -> list[float]:
         right = levels[level]
         shares.extend([sum(right) / len(right)] * len(right))
     return shares
-
-
-def _mean(values: list[float]) -> Estimate:
-    count = len(values)
-    mean = sum(values) / count
-    half = 1.96 * math.sqrt(sum((value - mean) ** 2 for value in values) / max(1, count - 1) / count)
-    return Estimate(value=mean, low=max(0.0, mean - half), high=min(1.0, mean + half), n=count)

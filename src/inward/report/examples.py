@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from inward.report.data import Judged
 from inward.report.derived import Roles
-from inward.report.markup import clip, decimal, esc
+from inward.report.markup import clip, counted, decimal, esc
 from inward.types import EvalItem, JudgedTrace, Outcome, Prompt, ScoredGroup, ScoredTrace, Source
 
 NUM_PER_SIDE = 3
@@ -17,6 +17,13 @@ MAX_TOKENS = 200
 MAX_PROMPT_CHARACTERS = 1500
 SHADES = 8
 """Steps of shading, 0 (none) for a lead of one over the best rival."""
+
+LEGEND = (
+    "Tokens are shaded by disparity, their lead over the best rival "
+    '(<span class="sample"><i class="s0"> 1 </i><i class="s4"> 0.5 </i><i class="s8"> 0 </i></span>); '
+    'the <span class="sample"><i class="a">answer</i></span> is underlined; hover over a token for its numbers.'
+)
+"""How to read the tokens, as markup."""
 
 OUTCOMES = {
     Outcome.CORRECT: ("right", "good"),
@@ -46,7 +53,9 @@ def evaluated(judged: Sequence[tuple[str, Judged]], ids: Collection[str]) -> Ite
         _, item, group = found[-1]
         summary = f'<b>{esc(clip(prompt_id, 80))}</b> <span class="quiet">{verdicts}</span>'
         gold = f'<p class="quiet">Gold answer: <b>{esc(clip(item.gold, 200))}</b></p>'
-        yield _box(summary, group.prompt, f'{gold}<div class="columns">{columns}</div>', unfolded=number < 2)
+        narrow = " narrow" if len(found) > 3 else ""
+        shown = f'{gold}<div class="columns{narrow}">{columns}</div>'
+        yield _box(summary, group.prompt, shown, unfolded=number < 2)
 
 
 def trained(groups: Iterable[ScoredGroup], roles: Mapping[str, Roles]) -> Iterator[str]:
@@ -134,6 +143,7 @@ def _greedy(group: ScoredGroup, item: EvalItem) -> list[ScoredTrace]:
 def _judged_trace(heading: str, judged: JudgedTrace, scored: ScoredTrace) -> str:
     word, style = OUTCOMES[judged.outcome]
     facts = f"probability {decimal(judged.probability)} · disparity {decimal(judged.disparity)}"
+    facts += f" · {counted(judged.length, 'token')}"
     return _trace(heading, word, style, scored, facts)
 
 

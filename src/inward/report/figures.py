@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from inward.report.markup import counted, decimal, esc
@@ -11,6 +11,8 @@ from inward.types import CalibrationReport, Estimate
 
 WIDTH = 420.0
 """Width of a figure in its own units; it scales with the page."""
+MAX_DOTS = 24
+"""Points of a line from which on they are not marked one by one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,18 @@ class Series:
     points: Sequence[tuple[float, float]]
     band: Sequence[tuple[float, float, float]] = ()
     """(x, low, high) at every point; empty where there are no intervals."""
+    thin: bool = False
+    """Without dots: one of several lines of a kind."""
+    ring: tuple[float, float] | None = None
+    """A point to put a ring around."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marks:
+    """Steps to point out in a chart over steps; None where there is nothing to point out."""
+
+    kept: int | None = None
+    stop: int | None = None
 
 
 def histogram(values: Iterable[float], low: float, high: float, bins: int) -> list[int]:
@@ -136,6 +150,25 @@ def mirrored(
     return _svg(plot.bottom + 42, label, parts)
 
 
+def scale(values: Iterable[float]) -> tuple[float, float]:
+    """Choose the ends of an axis of five equal steps of 1, 2, 2.5 or 5 times a power of ten that holds all values.
+
+    It begins at zero where the values would still fill at least half of it.
+    """
+    known = [value for value in values if math.isfinite(value)] or [0.0]
+    low, high = min(known), max(known)
+    if low == high:
+        low, high = (low - abs(low) / 10, high + abs(high) / 10) if low else (0.0, 1.0)
+    if 0 <= low <= high / 2:
+        low = 0.0
+    power = math.floor(math.log10((high - low) / 5))
+    for step in (factor * 10.0**exponent for exponent in (power, power + 1) for factor in (1, 2, 2.5, 5)):
+        start = math.floor(low / step + 1e-9)
+        if (start + 5) * step >= high - 1e-9 * step:
+            return start * step, (start + 5) * step
+    raise AssertionError("ten times the power is always enough")
+
+
 def lines(
     series: Sequence[Series],
     *,
@@ -144,25 +177,83 @@ def lines(
     x_ticks: Sequence[float],
     x_high: float,
     y_high: float = 1.0,
+    y_low: float = 0.0,
+    marks: Marks | None = None,
+    key: bool = True,
 ) -> str:
-    """Draw lines from the first of `x_ticks` to `x_high` and from 0 to `y_high`, with bands and a key at the top."""
-    plot = Plot(top=32.0, x_low=x_ticks[0], x_high=x_high, y_high=y_high)
+    """Draw lines from the first of `x_ticks` to `x_high` and from `y_low` to `y_high`, with bands.
+
+    Args:
+        series: The lines; those that come later lie above.
+        x_label: What is below.
+        y_label: What is on the left.
+        x_ticks: Where the horizontal axis is labelled.
+        x_high: Right end.
+        y_high: Upper end.
+        y_low: Lower end.
+        marks: Steps to point out.
+        key: Whether the names of the lines stand above them.
+    """
+    widest = max(len(_tick(value, y_high - y_low)) for value in _fifths(y_low, y_high))
+    left = max(48.0, 25 + 7.5 * widest)
+    top = 32.0 if key else 16.0
+    plot = Plot(top=top, left=left, width=408 - left, x_low=x_ticks[0], x_high=x_high, y_low=y_low, y_high=y_high)
     parts = [_grid(plot, y_label=y_label), _x_axis(plot, x_label, x_ticks)]
-    for index, one in enumerate(series):
-        key_x = plot.left + index * 110
+    rules, words = _marks(plot, marks or Marks())
+    parts.extend(rules)
+    key_x = plot.left
+    for one in series if key else ():
         parts.append(_line(f"curve {one.style}", key_x, 14.0, key_x + 24, 14.0))
         parts.append(_text(key_x + 30, 18.0, esc(one.name), "strong"))
-        if one.band:
-            edge = [(x, top) for x, _, top in one.band] + [(x, bottom) for x, bottom, _ in reversed(one.band)]
-            parts.append(f'<polygon class="band {one.style}" points="{_points(plot, edge)}"/>')
-        parts.append(f'<polyline class="curve {one.style}" points="{_points(plot, one.points)}"/>')
-        if len(one.points) <= 40:
-            for x, y in one.points:
-                parts.append(
-                    f"<g><title>{esc(one.name)}: {_short(x)}, {decimal(y)}</title>"
-                    f'<circle class="dot {one.style}" cx="{_n(plot.x(x))}" cy="{_n(plot.y(y))}" r="3.5"/></g>'
-                )
+        key_x += max(110.0, 50 + 7.5 * len(one.name))
+    for one in series:
+        parts.extend(_curve(plot, one))
+    parts.extend(words)
     return _svg(plot.bottom + 42, f"{y_label} against {x_label}", parts)
+
+
+def _curve(plot: Plot, one: Series) -> Iterator[str]:
+    if one.band:
+        edge = [(x, top) for x, _, top in one.band] + [(x, bottom) for x, bottom, _ in reversed(one.band)]
+        yield f'<polygon class="band {one.style}" points="{_points(plot, edge)}"/>'
+    line = f'<polyline class="curve {one.style}{" thin" if one.thin else ""}" points="{_points(plot, one.points)}"/>'
+    yield f"<g><title>{esc(one.name)}</title>{line}</g>" if one.thin else line
+    if not one.thin and len(one.points) <= MAX_DOTS:
+        for x, y in one.points:
+            yield (
+                f"<g><title>{esc(one.name)}: {_short(x)}, {decimal(y)}</title>"
+                f'<circle class="dot {one.style}" cx="{_n(plot.x(x))}" cy="{_n(plot.y(y))}" r="3.5"/></g>'
+            )
+    if one.ring is not None:
+        x, y = one.ring
+        yield (
+            f"<g><title>{esc(one.name)}: kept step {_short(x)}, {decimal(y)}</title>"
+            f'<circle class="ring {one.style}" cx="{_n(plot.x(x))}" cy="{_n(plot.y(y))}" r="5"/></g>'
+        )
+
+
+def _marks(plot: Plot, marks: Marks) -> tuple[list[str], list[str]]:
+    """A rule where training should have stopped, a triangle on the axis at the step that was kept; and their words."""
+    shapes: list[str] = []
+    words: list[str] = []
+    if marks.stop is not None:
+        x = plot.x(float(marks.stop))
+        rule = _line("stop", x, plot.top, x, plot.bottom)
+        shapes.append(f"<g><title>the stop rule fired at step {marks.stop}</title>{rule}</g>")
+        words.append(_beside(plot, x, plot.top + 13, "stop"))
+    if marks.kept is not None:
+        x = plot.x(float(marks.kept))
+        corners = " ".join(f"{_n(x + dx)},{_n(plot.bottom + dy)}" for dx, dy in ((-6, -10), (6, -10), (0, 0)))
+        triangle = f'<polygon class="kept" points="{corners}"/>'
+        shapes.append(f"<g><title>kept: step {marks.kept}</title>{triangle}</g>")
+        words.append(_beside(plot, x, plot.bottom - 5, "kept"))
+    return shapes, words
+
+
+def _beside(plot: Plot, x: float, y: float, word: str) -> str:
+    """Write a word to the side of x where there is more room."""
+    right = x < plot.left + plot.width / 2
+    return _text(x + (9 if right else -9), y, word, "mark strong" if right else "mark strong end")
 
 
 def bars(counts: Sequence[int], low: float, high: float, *, x_label: str) -> str:
@@ -212,7 +303,7 @@ def _grid(plot: Plot, *, y_label: str) -> str:
     for step in range(6):
         value = plot.y_low + (plot.y_high - plot.y_low) * step / 5
         parts.append(_line("grid", plot.left, plot.y(value), plot.left + plot.width, plot.y(value)))
-        parts.append(_text(plot.left - 6, plot.y(value) + 4, _short(value), "end"))
+        parts.append(_text(plot.left - 6, plot.y(value) + 4, _tick(value, plot.y_high - plot.y_low), "end"))
     middle = plot.top + plot.height / 2
     parts.append(f'<text class="mid" transform="translate(13 {_n(middle)}) rotate(-90)">{esc(y_label)}</text>')
     return "".join(parts)
@@ -228,6 +319,13 @@ def _x_axis(plot: Plot, label: str, ticks: Sequence[float] = (0.0, 0.2, 0.4, 0.6
 
 def _fifths(low: float, high: float) -> list[float]:
     return [low + (high - low) * step / 5 for step in range(6)]
+
+
+def _tick(value: float, span: float) -> str:
+    """Write a label of an axis of five steps with the decimals that its steps need."""
+    places = max(2, 2 - math.floor(math.log10(span)))
+    shown = f"{round(value, places) + 0.0:,.{places}f}".rstrip("0").rstrip(".")
+    return shown.replace("-", "−")
 
 
 def _short(value: float) -> str:

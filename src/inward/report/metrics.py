@@ -43,6 +43,8 @@ GROUPS: Mapping[str, tuple[Metric, ...]] = {
     "Right answers": (
         _share("greedy_accuracy", "Greedy accuracy", "Problems with a right greedy answer; no answer counts as wrong."),
         _share("sampled_accuracy", "Sampled accuracy", "Mean share of right answers among a problem's samples."),
+        _share("greedy_accuracy_lenient", "Greedy accuracy, lenient", "As greedy accuracy, whatever the format."),
+        _share("sampled_accuracy_lenient", "Sampled accuracy, lenient", "As sampled accuracy, whatever the format."),
         _share("majority_accuracy", "Majority vote", "Problems whose most frequent sampled answer is right."),
         _share("pass_at_k", "pass@k", "Problems with at least one right answer among the samples."),
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
-from inward.report import sections
+from inward.report import sections, training
 from inward.report.along import along
 from inward.report.data import RunData
 from inward.report.figures import ranges
@@ -32,7 +32,9 @@ def render(data: RunData) -> str:
     claim, evidence = headline(data)
     shown = [
         ("result", "Result", _result(data)),
-        ("along", "Along the way", along(data.curve, "step")),
+        ("findings", "What the training shows", training.shown(data)),
+        ("along", "Along the way", along(data.curve, "step", data.progress) + training.words(data.progress)),
+        ("prompts", "One prompt along the way", training.prompts_along(data)),
         ("metrics", "All metrics", _metrics(data)),
         ("calibration", "Calibration", sections.calibration(data)),
         ("cost", "What it cost", sections.price(data)),
@@ -45,25 +47,57 @@ def render(data: RunData) -> str:
 
 
 def document(data: RunData, claim: str, evidence: str, shown: Sequence[tuple[str, str, str]]) -> str:
-    """Write a whole page around its sections.
+    """Write a whole page about one run around its sections.
 
     Args:
         data: The run; manifest, task and warnings are shown.
         claim: The heading, escaped.
         evidence: What supports it, escaped.
-        shown: Anchor, heading and body of every section, escaped; those without a body are left out. The section
-            `result` comes without its heading.
+        shown: As in `frame`.
     """
-    shown = [(anchor, name, body) for anchor, name, body in shown if body]
-    links = "".join(f'<a href="#{anchor}">{name}</a>' for anchor, name, _ in shown)
-    bodies = "".join(
-        f'<section id="{anchor}">{"" if anchor == "result" else f"<h2>{name}</h2>"}{body}</section>'
-        for anchor, name, body in shown
-    )
     manifest = data.manifest
     about = f"<b>{esc(manifest.method)}</b> of <b>{esc(manifest.start.name)}</b>"
     if data.task:
         about += f" on <b>{esc(data.task)}</b>"
+    return frame(
+        f"{esc(manifest.method)} of {esc(manifest.start.name)}",
+        about,
+        claim,
+        evidence,
+        shown,
+        warnings=data.warnings,
+        made=f"Made by inward {esc(manifest.inward)} from the files of this run folder.",
+    )
+
+
+def frame(
+    name: str,
+    about: str,
+    claim: str,
+    evidence: str,
+    shown: Sequence[tuple[str, str, str]],
+    *,
+    warnings: Sequence[str],
+    made: str,
+) -> str:
+    """Write a whole page around its sections; all but the warnings is escaped already.
+
+    Args:
+        name: What the page is about, for the window's title.
+        about: The same, above the heading.
+        claim: The heading.
+        evidence: What supports it.
+        shown: Anchor, heading and body of every section; those without a body are left out. The section `result` comes
+            without its heading.
+        warnings: Shown above the sections.
+        made: The last line.
+    """
+    shown = [(anchor, heading, body) for anchor, heading, body in shown if body]
+    links = "".join(f'<a href="#{anchor}">{heading}</a>' for anchor, heading, _ in shown)
+    bodies = "".join(
+        f'<section id="{anchor}">{"" if anchor == "result" else f"<h2>{heading}</h2>"}{body}</section>'
+        for anchor, heading, body in shown
+    )
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -71,7 +105,7 @@ def document(data: RunData, claim: str, evidence: str, shown: Sequence[tuple[str
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="referrer" content="no-referrer">
-<title>{esc(manifest.method)} of {esc(manifest.start.name)}: {claim}</title>
+<title>{name}: {claim}</title>
 <style>{files("inward.report").joinpath("style.css").read_text("utf-8")}</style>
 </head>
 <body>
@@ -79,18 +113,18 @@ def document(data: RunData, claim: str, evidence: str, shown: Sequence[tuple[str
 <main>
 <header class="masthead"><p class="eyebrow">{about}</p><h1>{claim}</h1><p class="lead">{evidence}</p></header>
 <nav aria-label="Sections">{links}</nav>
-{_warnings(data)}{bodies}
-<footer class="page">Made by inward {esc(manifest.inward)} from the files of this run folder.</footer>
+{_warnings(warnings)}{bodies}
+<footer class="page">{made}</footer>
 </main>
 </body>
 </html>
 """
 
 
-def _warnings(data: RunData) -> str:
-    if not data.warnings:
+def _warnings(warnings: Sequence[str]) -> str:
+    if not warnings:
         return ""
-    lines = "".join(f"<li>{esc(warning)}</li>" for warning in data.warnings)
+    lines = "".join(f"<li>{esc(warning)}</li>" for warning in warnings)
     return f'<div class="notice"><b>Warnings</b><ul>{lines}</ul></div>'
 
 
@@ -148,6 +182,8 @@ def _metrics(data: RunData) -> str:
         if both
         else ""
     )
+    if both and data.progress.kept_step is not None:
+        verdicts += f" After is the kept checkpoint, that of step {data.progress.kept_step:,}."
     return (
         f"<p>Beneath each number its 95% interval; n is the number of problems.{verdicts}</p>"
         f'<div class="scroll" tabindex="0"><table><thead><tr><th scope="col">Metric</th>{head}</tr></thead>'

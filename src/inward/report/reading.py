@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from inward.errors import RunFolderError
 from inward.report.data import Judged, RunData
-from inward.report.derived import GroupOutline, PairOutline, problems_to_show, training_facts
+from inward.report.derived import (
+    GroupOutline,
+    PairOutline,
+    problems_along,
+    problems_to_show,
+    steps_to_show,
+    training_facts,
+)
+from inward.report.progress import Progress, progress
 from inward.runs import RunFolder, from_json
 from inward.runs.shards import damaged
-from inward.types import Estimate, EvalItem, EvalReport, ScoredGroup
+from inward.types import Estimate, EvalItem, EvalReport, Outcome, ScoredGroup
 
 _ELEMENT = "traces.list.element"
 _GROUP_COLUMNS = (
@@ -22,6 +30,7 @@ _GROUP_COLUMNS = (
     f"{_ELEMENT}.answer_tokens",
     f"{_ELEMENT}.measures",
 )
+_VERDICT = ("prompt_id", "greedy.outcome")
 _PAIR_COLUMNS = ("prompt.id", "chosen.index", "rejected.index", "chosen_answer", "rejected_answer")
 
 
@@ -35,6 +44,7 @@ def read(path: Path) -> RunData:
     summary = summary_of(folder)
     before, after = _items(folder, "before"), _items(folder, "after")
     shown = problems_to_show(before, after)
+    curve, seen = curve_of(summary), progress(folder, summary)
     training = training_facts([*_group_outlines(folder)], _pair_outlines(folder))
     return RunData(
         manifest=folder.manifest,
@@ -46,7 +56,9 @@ def read(path: Path) -> RunData:
         seconds={stage: float(value) for stage, value in (summary.get("seconds") or folder.seconds()).items()},
         checkpoint=summary.get("checkpoint"),
         warnings=tuple(summary.get("warnings") or ()),
-        curve=[(float(point["step"]), estimates(_metrics_of(point)) or {}) for point in summary.get("curve") or ()],
+        curve=curve,
+        progress=seen,
+        judged_along=_along(folder, [int(step) for step, _ in curve], seen),
         judged_before=_judged(folder, "before", before, shown),
         judged_after=_judged(folder, "after", after, shown),
         training=training,
@@ -74,8 +86,38 @@ def estimates(metrics: Mapping[str, Any] | None) -> dict[str, Estimate] | None:
     return {key: from_json(Estimate, value) for key, value in metrics.items() if value is not None}
 
 
+def curve_of(summary: Mapping[str, Any]) -> list[tuple[float, dict[str, Estimate]]]:
+    """Return step and metrics of the checkpoints judged along the way, by step; nothing where there are none."""
+    return sorted(
+        ((float(point["step"]), estimates(_metrics_of(point)) or {}) for point in summary.get("curve") or ()),
+        key=lambda point: point[0],
+    )
+
+
 def _metrics_of(point: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in point.items() if key not in ("step", "reward")}
+    return {key: value for key, value in point.items() if isinstance(value, Mapping)}
+
+
+def _along(folder: RunFolder, steps: Sequence[int], seen: Progress) -> list[tuple[int, Judged]]:
+    """Read the same few problems at some of the judged steps."""
+    if not steps:
+        return []
+    after = steps[-1] if seen.kept_step is None else seen.kept_step
+    names = {step: f"curve/{step:05d}" for step in steps} | {after: "after", steps[0]: "before"}
+    stages = {step: name for step, name in names.items() if (folder.path / name / "report.json").exists()}
+    if not stages:
+        return []
+    verdicts = [
+        {row["prompt_id"]: Outcome(row["greedy"]["outcome"]) for row in _rows(folder, f"{stage}/items", _VERDICT)}
+        for _, stage in sorted(stages.items())
+    ]
+    ids = problems_along(verdicts)
+    found: list[tuple[int, Judged]] = []
+    for step in steps_to_show(sorted(stages), seen.kept_step):
+        judged = _judged(folder, stages[step], _items(folder, stages[step]), ids)
+        if judged is not None:
+            found.append((step, judged))
+    return found
 
 
 def _items(folder: RunFolder, name: str) -> Collection[EvalItem]:

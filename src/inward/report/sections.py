@@ -93,12 +93,8 @@ def traces(data: RunData) -> str:
         parts.append(f"<h3>{'What training preferred' if data.training.pairs else 'Training traces'}</h3>{boxes}")
     if not parts:
         return ""
-    legend = "".join(f'<i class="s{step}"> {word} </i>' for step, word in ((0, "1"), (4, "0.5"), (8, "0")))
-    return (
-        "<p>Tokens are shaded by disparity, their lead over the best rival "
-        f'(<span class="sample">{legend}</span>); the <span class="sample"><i class="a">answer</i></span> is '
-        "underlined; hover over a token for its numbers. Shown are the first few of every kind, picked by rule and "
-        "not by hand.</p>" + "".join(parts)
+    return f"<p>{examples.LEGEND} Shown are the first few of every kind, picked by rule and not by hand.</p>" + "".join(
+        parts
     )
 
 

@@ -12,6 +12,8 @@ SATURATED = 0.95
 """Mean confidence from which on the model is called sure of nearly everything."""
 NEAR_CHANCE = 0.6
 """AUROC below which confidence is called near chance at telling right from wrong."""
+CONTROLS = ("random", "format")
+"""Rewards that read neither gold answers nor the model's confidence."""
 
 
 def headline(data: RunData) -> tuple[str, str]:
@@ -19,6 +21,7 @@ def headline(data: RunData) -> tuple[str, str]:
     metric = METRICS["greedy_accuracy"]
     labels_used = data.manifest.labels_used
     labels = "Gold answers were used in training." if labels_used else "No labels were used in training."
+    labels += kept(data)
     before, after = get(data.before, metric.key), get(data.after, metric.key)
     if before is not None and after is not None:
         return _compared(data, number(metric, before.value), number(metric, after.value), labels)
@@ -27,9 +30,15 @@ def headline(data: RunData) -> tuple[str, str]:
         evidence = f"95% interval {interval(metric, only)}, on {counted(only.n, 'problem')}."
         claim = f"Greedy accuracy is {number(metric, only.value)}"
         return claim, evidence if data.manifest.method == "evaluate" else f"{evidence} {labels}"
-    pairs = 0 if data.training is None else data.training.pairs
-    trained = f"Trained on {counted(pairs, 'preference pair')}" if pairs else "Trained on its own confidence"
-    return f"{trained}; not evaluated", labels
+    return f"Trained on {_trained_on(data)}; not evaluated", labels
+
+
+def kept(data: RunData) -> str:
+    """Say which step was kept where it is not the last one, after a space; escaped."""
+    step, last = data.progress.kept_step, data.progress.last_step
+    if step is None or last is None or step >= last:
+        return ""
+    return f" Kept: step {step:,} of {last:,}{', the start model' if step == 0 else ''}."
 
 
 def cost(data: RunData) -> list[str]:
@@ -54,14 +63,16 @@ def advice(data: RunData) -> list[tuple[str, str]]:
     if data.before is None and data.after is None:
         sentence = (
             "Nothing was judged. Judge the start model and the checkpoint with <code>inward evaluate</code>, or give "
-            "the next run problems to be judged on, in a folder of its own: gold answers are read there and nowhere "
-            "else."
+            "the next run problems to be judged on, in a folder of its own"
         )
+        sentence += "." if data.manifest.labels_used else ": gold answers are read there and nowhere else."
         found.append(("Evaluate it", sentence))
     sentence = (
         f"This is one run, with seed {data.manifest.seed}. The intervals on this page cover the choice of problems, "
         "not the luck of training; another seed shows how much that is."
     )
+    if data.curve:
+        sentence += " <code>inward report DIR DIR --out seeds.html</code> draws several runs on one page."
     return [*found, ("Try a second seed", sentence)]
 
 
@@ -85,6 +96,16 @@ def _compared(data: RunData, old: str, new: str, labels: str) -> tuple[str, str]
     if verdict(metric, difference).style == "same":
         return f"Greedy accuracy did not clearly change: {old} before, {new} after", evidence
     return f"Greedy accuracy {'rose' if difference.value > 0 else 'fell'} from {old} to {new}", evidence
+
+
+def _trained_on(data: RunData) -> str:
+    pairs = 0 if data.training is None else data.training.pairs
+    reward = data.manifest.settings.get("reward")
+    if pairs:
+        return counted(pairs, "preference pair")
+    if data.manifest.labels_used:
+        return "gold answers"
+    return f"the control reward {reward}" if reward in CONTROLS else "its own confidence"
 
 
 def _moved(data: RunData, key: str, name: str) -> str:
@@ -129,13 +150,20 @@ def _saturation(data: RunData) -> str:
 
 def _about_accuracy(data: RunData) -> Iterator[tuple[str, str]]:
     word = verdict(METRICS["greedy_accuracy"], get(data.difference, "greedy_accuracy")).word
+    ranked = data.training is not None and data.training.pairs > 0
     if word == "worse":
-        sentence = (
-            "Greedy accuracy fell. Read the traces that training preferred: where the surest ones are wrong, "
-            "self-confidence points the wrong way on this model."
-        )
+        sentence = "Greedy accuracy fell."
+        if ranked:
+            sentence += (
+                " Read the traces that training preferred: where the surest ones are wrong, self-confidence points "
+                "the wrong way on this model."
+            )
+        elif data.curve:
+            sentence += (
+                " See along the way whether an earlier step was better, and what training showed before it fell."
+            )
         yield "Do not use this checkpoint", sentence
-    if word == "no clear change":
+    if word == "no clear change" and ranked:
         sentence = (
             "See above whether chosen and rejected traces differ in how they reach the answer. Where nearly all pairs "
             "give the same answer the same way, there is little to learn; more traces per prompt, or sampled and "

@@ -2,7 +2,8 @@
 
 Two public seams of transformers carry this. A custom logits processor sees the raw logits of each step before any
 temperature or truncation, so the signals cost no second forward pass and no logits are kept. And `generate` accepts a
-prefilled cache, so a prompt is read once per group and its cache copied to every row.
+filled cache: a prompt is read once per group and its cache copied to every row; and decoding is halted whenever enough
+rows are finished, to go on with the cache of the others.
 
 The processor also chooses the token (it leaves only that one possible). Each sampled row draws from a random stream of
 its own, keyed by seed, prompt id and row index, so a trace does not depend on what else is in its batch.
@@ -13,17 +14,25 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache, LogitsProcessor
+from torch.nn import functional
+from transformers import DynamicCache, LogitsProcessor, StoppingCriteria
 from transformers.cache_utils import DynamicLayer
 
 from inward.batch import SIGNALS, TokenSignals, spread
 from inward.models import Policy
 from inward.signals import token_signals
 from inward.types import Source, TraceSignals
+
+LEAVE_SHARE = 0.25
+LEAVE_ROWS = 16
+"""Finished rows leave once they are this share of the batch and this many: halting costs about two steps."""
+ROOM = 64
+"""Tokens by which the cache grows at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,19 +86,32 @@ class _Chooser(LogitsProcessor):
             for row in rows
         ]
         self.uniform = torch.tensor(np.stack(draws), dtype=self.precision, device=device)
-        self.steps: list[TokenSignals] = []
+        self.step = 0
+        self.finished = torch.zeros(len(rows), dtype=torch.bool, device=device)
+        self.present = torch.arange(len(rows), device=device)
+        self.tokens = torch.zeros(len(rows), decoding.max_new_tokens, dtype=torch.long, device=device)
+        self.signals = torch.zeros(len(SIGNALS), len(rows), decoding.max_new_tokens, device=device)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        token = self._choose(scores.float())[:, None]
-        present = torch.ones_like(token, dtype=torch.bool)
-        self.steps.append(token_signals(scores[:, None], token, present))
-        return torch.full_like(scores, -torch.inf).scatter(1, token, 0.0)
+        token = self._choose(scores.float())
+        signals = token_signals(scores[:, None], token[:, None], torch.ones_like(token[:, None], dtype=torch.bool))
+        self.tokens[self.present, self.step] = token
+        self.signals[:, self.present, self.step] = torch.stack([getattr(signals, name)[:, 0] for name in SIGNALS])
+        self.finished |= torch.isin(token, self.eos_ids)
+        self.step += 1
+        return torch.full_like(scores, -torch.inf).scatter(1, token[:, None], 0.0)
+
+    def keep(self, rows: Tensor, step: int) -> None:
+        """Go on from a step with these of the present rows."""
+        self.step = step
+        self.present, self.finished = self.present[rows], self.finished[rows]
+        self.sampled, self.uniform = self.sampled[rows], self.uniform[rows]
 
     def _choose(self, scores: Tensor) -> Tensor:
         token = scores.argmax(-1)
         if self.any_sampled:
             token = torch.where(self.sampled, self._draw(scores), token)
-        if self.any_branch and not self.steps:
+        if self.any_branch and self.step == 0:
             barred = scores.index_fill(1, self.eos_ids, -torch.inf)
             order = barred.topk(int(self.ranks.max()) + 1, dim=-1).indices
             token = torch.where(self.branches, order.gather(1, self.ranks[:, None]).squeeze(1), token)
@@ -98,13 +120,51 @@ class _Chooser(LogitsProcessor):
     def _draw(self, scores: Tensor) -> Tensor:
         """Inverse-CDF sampling: the token where the cumulative probability passes the row's uniform number."""
         probs = (scores / self.decoding.temperature).softmax(-1).to(self.precision)
-        uniform = self.uniform[:, len(self.steps)][:, None]
+        uniform = self.uniform[:, self.step][:, None]
         if self.decoding.top_p >= 1.0:
             return _pass(probs.cumsum(-1), uniform)
         ordered, order = probs.sort(dim=-1, descending=True, stable=True)
         below = ordered.cumsum(-1) - ordered
         cumulative = ordered.masked_fill(below >= self.decoding.top_p, 0.0).cumsum(-1)
         return order.gather(1, _pass(cumulative, uniform)[:, None]).squeeze(1)
+
+
+class _EnoughFinished(StoppingCriteria):
+    """Halts decoding once enough rows are finished to be worth taking out."""
+
+    def __init__(self, chooser: _Chooser) -> None:
+        self.chooser = chooser
+
+    def __call__(self, input_ids: Tensor, scores: object) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        finished = self.chooser.finished
+        return finished | (finished.sum() >= max(LEAVE_SHARE * len(finished), LEAVE_ROWS))
+
+
+class _RoomyLayer(DynamicLayer):
+    """Keys and values in tensors with room for more tokens, where `DynamicLayer` copies all it holds at every token."""
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        super().lazy_initialization(key_states, value_states)
+        self.keys, self.values, self.length = key_states[:, :, :0], value_states[:, :, :0], 0
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        assert self.keys is not None and self.values is not None
+        start, end = self.length, self.length + key_states.shape[2]
+        missing = end - self.keys.shape[2]
+        if missing > 0:
+            self.keys = functional.pad(self.keys, (0, 0, 0, missing + ROOM))
+            self.values = functional.pad(self.values, (0, 0, 0, missing + ROOM))
+        self.keys[:, :, start:end], self.values[:, :, start:end] = key_states, value_states
+        self.length = end
+        return self.keys[:, :, :end], self.values[:, :, :end]
+
+    def get_seq_length(self) -> int:
+        return self.length if self.is_initialized else 0
+
+    def crop(self, tokens_to_remove: int) -> None:
+        self.length -= abs(tokens_to_remove)
 
 
 def _pass(cumulative: Tensor, uniform: Tensor) -> Tensor:
@@ -166,27 +226,39 @@ def _decode_batch(
     cache = _prefill(policy, ids, mask)
     if cache is not None:
         cache.batch_select_indices(index)
-    sequences = policy.model.generate(  # pyright: ignore[reportCallIssue]
-        input_ids=ids[index],
-        attention_mask=mask[index],
-        past_key_values=cache,
-        logits_processor=[chooser],
-        max_new_tokens=decoding.max_new_tokens,
-        do_sample=False,
-    )
-    new = sequences[:, ids.shape[1] :]
-    ends = torch.isin(new, chooser.eos_ids)
-    before = ends.int().cumsum(1) - ends.int()
-    taken = before == 0
-    signals = TokenSignals(
-        **{name: torch.cat([getattr(step, name) for step in chooser.steps], 1).cpu() for name in SIGNALS},
-        mask=taken.cpu(),
-    )
-    tokens, stopped = new.tolist(), ends.any(1).tolist()
+    _generate(policy, ids[index], mask[index], cache, chooser)
+    ends = torch.isin(chooser.tokens, chooser.eos_ids)
+    taken = ends.int().cumsum(1) - ends.int() == 0
+    longest = int(taken.sum(1).max())
+    kept = (part[..., :longest].cpu() for part in chooser.signals)
+    signals = TokenSignals(**dict(zip(SIGNALS, kept, strict=True)), mask=taken[:, :longest].cpu())
+    tokens, stopped = chooser.tokens[:, :longest].tolist(), ends.any(1).tolist()
     return [
-        Decoded(ids=tuple(tokens[row][: len(kept.logprob)]), stopped=stopped[row], signals=kept)
-        for row, kept in enumerate(spread(signals))
+        Decoded(ids=tuple(tokens[row][: len(one.logprob)]), stopped=stopped[row], signals=one)
+        for row, one in enumerate(spread(signals))
     ]
+
+
+def _generate(policy: Policy, ids: Tensor, mask: Tensor, cache: DynamicCache | None, chooser: _Chooser) -> None:
+    """Decode all rows to their ends; those that are finished leave the batch on the way, where its cache allows."""
+    start, limit = ids.shape[1], chooser.decoding.max_new_tokens
+    while len(ids) and chooser.step < limit:
+        sequences = policy.model.generate(  # pyright: ignore[reportCallIssue]
+            input_ids=ids,
+            attention_mask=mask,
+            past_key_values=cache,
+            logits_processor=[chooser],
+            stopping_criteria=[] if cache is None else [_EnoughFinished(chooser)],
+            max_new_tokens=limit - chooser.step,
+            do_sample=False,
+        )
+        if cache is None:
+            return
+        rest = (~chooser.finished).nonzero().squeeze(1)
+        mask = torch.cat([mask, mask.new_ones(len(ids), sequences.shape[1] - ids.shape[1])], 1)[rest]
+        ids = sequences[rest]
+        cache.batch_select_indices(rest)
+        chooser.keep(rest, ids.shape[1] - start)
 
 
 def left_pad(prompts: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -198,12 +270,13 @@ def left_pad(prompts: Sequence[Sequence[int]], pad_id: int, device: torch.device
 
 
 def _prefill(policy: Policy, ids: Tensor, mask: Tensor) -> DynamicCache | None:
-    """Read all but the last prompt token once per prompt; None where the model's cache cannot be copied by row."""
+    """Read all but the last prompt token once per prompt; None where the model's cache cannot be selected by row."""
     if ids.shape[1] < 2:
         return None
     cache = DynamicCache(config=policy.model.config)
     if any(type(layer) is not DynamicLayer for layer in cache.layers):
         return None
+    cache.layers[:] = [_RoomyLayer() for _ in cache.layers]
     position_ids = (mask.cumsum(1) - 1).clamp(min=0)
     policy.model(
         input_ids=ids[:, :-1],
@@ -213,4 +286,4 @@ def _prefill(policy: Policy, ids: Tensor, mask: Tensor) -> DynamicCache | None:
         use_cache=True,
         logits_to_keep=1,
     )
-    return cache
+    return cache if cache.get_seq_length() else None  # some recurrent models keep their state elsewhere

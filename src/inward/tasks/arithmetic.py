@@ -107,17 +107,16 @@ def prompts(num: int, seed: int) -> list[Prompt]:
     Raises:
         DataError: `num` is below 1.
     """
-    return [_prompt(chain, "train") for chain in chains(num, seed, "train")]
+    return [problem.prompt for problem in problems(num, seed, "train")]
 
 
-def problems(num: int, seed: int) -> list[Problem]:
-    """Draw `num` different problems from the test side, in an order fixed by the seed.
+def problems(num: int, seed: int, split: Split = "test") -> list[Problem]:
+    """Draw `num` different problems from one side of the split, in an order fixed by the seed.
 
     Raises:
         DataError: `num` is below 1.
     """
-    drawn = chains(num, seed, "test")
-    return [Problem(prompt=_prompt(chain, "test"), answer=str(chain.answer)) for chain in drawn]
+    return [Problem(prompt=_prompt(chain, split), answer=str(chain.answer)) for chain in chains(num, seed, split)]
 
 
 def _prompt(chain: Chain, split: Split) -> Prompt:

@@ -1,17 +1,23 @@
 """Training: settings to TRL's config, records to TRL's columns, a checkpoint out. The only home of TRL."""
 
-from inward.train.group_policy import GroupPolicySettings, IntrinsicReward, check_group_policy, group_policy
+from inward.train.group_policy import GroupPolicySettings, check_group_policy, group_policy
 from inward.train.preference import PreferenceSettings, Training, check_preference, preference
-from inward.train.trainer import LoraSettings
+from inward.train.reward import IntrinsicReward, Reward, StepTraces, certainty, intrinsic_reward
+from inward.train.trainer import LoraSettings, save
 
 __all__ = [
     "GroupPolicySettings",
     "IntrinsicReward",
     "LoraSettings",
     "PreferenceSettings",
+    "Reward",
+    "StepTraces",
     "Training",
+    "certainty",
     "check_group_policy",
     "check_preference",
     "group_policy",
+    "intrinsic_reward",
     "preference",
+    "save",
 ]

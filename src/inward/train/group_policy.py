@@ -1,12 +1,12 @@
 """Prompts and a reward of the model's own in, checkpoints out: GRPO through TRL's public surface.
 
-TRL hands a reward the completions and their token ids, but no model and no prompt ids. So the reward here is a callable
-that a callback binds to the live policy when training begins, and that knows each prompt's token ids by the prompt's
-id, the only column beside the prompt: no other column of a data set can reach a reward.
+The reward sees the live policy (see `train.reward`). A row of the data set holds a prompt and its id, and nothing else:
+no other column can reach a reward.
 """
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,11 +19,13 @@ from transformers.modeling_utils import PreTrainedModel
 
 from inward.errors import ModelError, SettingsError
 from inward.models import ModelSettings, evaluating, load_model, load_tokenizer
+from inward.train.reward import IntrinsicReward
 from inward.train.trainer import LoraSettings, check_lora, newest_checkpoint, peft_config, quiet, reporter, save
 from inward.types import Prompt
 
-Score = Callable[[nn.Module, Sequence[tuple[Sequence[int], Sequence[int]]]], Sequence[float | None]]
-"""(policy, pairs of prompt ids and completion ids) -> one reward each; None for what cannot be scored."""
+AtCheckpoint = Callable[[int, nn.Module, Callable[[Path], None]], bool]
+"""Called with the step, the live policy in evaluation mode and a function that writes a plain checkpoint into an empty
+folder; whether training is to end here. A step may be told of twice, when a training is resumed from it."""
 
 OWNED = {
     "output_dir": "the run folder",
@@ -112,43 +114,8 @@ def check_group_policy(settings: GroupPolicySettings, model: PreTrainedModel) ->
         SettingsError: TRL does not know a field or a value, or no module is called as in `lora.target_modules`.
     """
     with quiet():
-        config(settings, work=Path("unused"), seed=0, device=model.device.type)
+        config(settings, work=Path("unused"), seed=0, device=model.device.type, processes=num_processes())
     check_lora(settings.lora, model)
-
-
-class IntrinsicReward:
-    """A reward function for TRL's GRPOTrainer that scores with the live policy.
-
-    The policy is scored as it stands, in evaluation mode and without gradient: the reward is a constant to the
-    optimizer.
-    """
-
-    def __init__(self, name: str, score: Score, prompt_ids: Mapping[str, Sequence[int]]) -> None:
-        self.__name__ = name
-        self.score = score
-        self.prompt_ids = prompt_ids
-        self.policy: nn.Module | None = None
-
-    def __call__(
-        self, *, completion_ids: Sequence[Sequence[int]], prompt_id: Sequence[str], **others: Any
-    ) -> list[float | None]:
-        """One reward per completion; TRL also passes prompts, texts and its own state."""
-        assert self.policy is not None, "bound when training begins"
-        sequences = [(self.prompt_ids[one], ids) for one, ids in zip(prompt_id, completion_ids, strict=True)]
-        with evaluating(self.policy):
-            return list(self.score(self.policy, sequences))
-
-    def binder(self) -> Any:
-        """A callback that hands the policy over when training begins."""
-        from transformers import TrainerCallback
-
-        reward = self
-
-        class Bind(TrainerCallback):
-            def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
-                reward.policy = model
-
-        return Bind()
 
 
 def group_policy(
@@ -156,27 +123,25 @@ def group_policy(
     reward: IntrinsicReward,
     *,
     start: Path,
-    out: Path,
     work: Path,
     settings: GroupPolicySettings,
     model: ModelSettings,
     seed: int,
-    keep: Callable[[int, Callable[[Path], None]], object],
+    at_checkpoint: AtCheckpoint,
     progress: Callable[[int, int], None] = lambda done, total: None,
     log: Callable[[dict[str, float]], None] = lambda metrics: None,
 ) -> int:
-    """Train a policy with GRPO on a reward of its own, from `start`, into the folder `out`.
+    """Train a policy with GRPO on a reward of its own, from `start`.
 
     Args:
         prompts: what to ask; shuffled by `seed`, begun again when used up.
         reward: see `IntrinsicReward`.
         start: folder of the start checkpoint, which is also the reference of the KL term.
-        out: an existing empty folder for the last checkpoint; plain transformers loads it, LoRA is merged.
         work: folder for trainer checkpoints; a training that was killed resumes from the newest whole one there.
         settings: hyper-parameters.
         model: how the start checkpoint is loaded.
         seed: of sampling, data order and adapter initialisation.
-        keep: called with (step, save) every `save_every` steps; `save(folder)` writes a plain checkpoint.
+        at_checkpoint: told every `save_every` steps and at the end; in one process where there are several.
         progress: called with (optimizer steps done, steps in all).
         log: called with the metrics of each step.
 
@@ -204,16 +169,14 @@ def group_policy(
         trainer = GRPOTrainer(
             model=policy,
             reward_funcs=[reward],
-            args=config(settings, work=work, seed=seed, device=policy.device.type),
+            args=config(settings, work=work, seed=seed, device=policy.device.type, processes=num_processes()),
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
             peft_config=peft_config(settings.lora, policy) if settings.lora else None,
-            callbacks=[reporter(progress, log), reward.binder(), _keeper(start, model, settings, keep)],
+            callbacks=[reporter(progress, log), reward.callback, _keeper(start, model, settings, at_checkpoint)],
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=newest_checkpoint(work))
-        if trainer.is_world_process_zero():
-            save(trainer.accelerator.unwrap_model(trainer.model), start, out, model)
     return trainer.state.global_step
 
 
@@ -238,14 +201,27 @@ def _shown(prompt: Prompt, tokenizer: Any, model: ModelSettings) -> Any:
     return [{"role": "user", "content": prompt.text}] if wanted else prompt.text
 
 
-def config(settings: GroupPolicySettings, *, work: Path, seed: int, device: str) -> Any:
+def num_processes() -> int:
+    """Processes that train together, as `torchrun` and `accelerate launch` tell each of them."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def config(settings: GroupPolicySettings, *, work: Path, seed: int, device: str, processes: int = 1) -> Any:
     """TRL's GRPOConfig for these settings: the one place that knows both vocabularies.
 
+    `prompts_per_step` is of all processes together; a group may span two of them.
+
     Raises:
-        SettingsError: TRL does not know a field or a value.
+        SettingsError: TRL does not know a field or a value, or a step does not divide among the processes.
     """
     from trl.trainer.grpo_config import GRPOConfig
 
+    passes, rest = divmod(settings.prompts_per_step * settings.group_size, settings.batch_rows * processes)
+    if rest:
+        raise SettingsError(
+            f"optim: a step of {settings.prompts_per_step} * {settings.group_size} traces does not divide among "
+            f"{processes} processes of batch_rows = {settings.batch_rows}"
+        )
     owned: dict[str, Any] = {
         "output_dir": str(work),
         "max_steps": settings.steps,
@@ -255,7 +231,7 @@ def config(settings: GroupPolicySettings, *, work: Path, seed: int, device: str)
         "beta": settings.kl,
         "num_generations": settings.group_size,
         "per_device_train_batch_size": settings.batch_rows,
-        "gradient_accumulation_steps": settings.prompts_per_step * settings.group_size // settings.batch_rows,
+        "gradient_accumulation_steps": passes,
         "num_iterations": 1,
         "temperature": settings.temperature,
         "top_p": 1.0,
@@ -287,31 +263,37 @@ def config(settings: GroupPolicySettings, *, work: Path, seed: int, device: str)
         raise SettingsError(f"optim: TRL refuses these settings: {error}") from error
 
 
-def _keeper(
-    start: Path,
-    model: ModelSettings,
-    settings: GroupPolicySettings,
-    keep: Callable[[int, Callable[[Path], None]], object],
-) -> Any:
-    """A callback that turns each checkpoint the trainer wrote into a plain one."""
+def _keeper(start: Path, model: ModelSettings, settings: GroupPolicySettings, at_checkpoint: AtCheckpoint) -> Any:
+    """A callback that tells of each checkpoint the trainer wrote, and ends the training where that is asked for."""
+    from accelerate.utils import broadcast_object_list
     from peft import PeftModel
     from transformers import TrainerCallback
 
-    class Keeper(TrainerCallback):
-        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if not state.is_world_process_zero:
-                return
-            written = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+    def told(args: Any, state: Any, policy: nn.Module) -> bool:
+        written = Path(args.output_dir) / f"checkpoint-{state.global_step}"
 
-            def write(folder: Path) -> None:
-                if settings.lora:
-                    policy = PeftModel.from_pretrained(load_model(start, model), str(written))
-                else:
-                    policy = load_model(written, model, dtype="float32")
-                save(policy, start, folder, model)
+        def write(folder: Path) -> None:
+            if settings.lora:
+                plain = PeftModel.from_pretrained(load_model(start, model), str(written))
+            else:
+                plain = load_model(written, model, dtype="float32")
+            save(plain, start, folder, model)
 
+        answer = [False]
+        if state.is_world_process_zero:
             # A resumed training does not come through here, so no random number may be used up.
-            with torch.random.fork_rng(devices=[args.device] if args.device.type == "cuda" else []):
-                keep(state.global_step, write)
+            forked = torch.random.fork_rng(devices=[args.device] if args.device.type == "cuda" else [])
+            with forked, evaluating(policy):
+                answer = [at_checkpoint(state.global_step, policy, write)]
+        return bool(broadcast_object_list(answer)[0])
+
+    class Keeper(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step:  # a kill may have come between the trainer's checkpoint and the telling
+                told(args, state, kwargs["model"])
+
+        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if told(args, state, kwargs["model"]):
+                control.should_training_stop = True
 
     return Keeper()

@@ -1,0 +1,153 @@
+"""From a run folder to what its training showed: monitors by step, probes by checkpoint. Gold answers are not read."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from inward.diagnose.rule import Probe, support, votes
+from inward.equivalence import canonical
+from inward.runs import RunFolder
+from inward.types import AnswerKind, EvalItem, JudgedTrace
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """What a training showed of itself."""
+
+    monitors: Sequence[Mapping[str, float]]
+    """By optimizer step, `step` among the keys; none for methods that sample nothing while they train."""
+    probes: Sequence[Probe]
+    """By step, the start model first."""
+    source: str
+    """What the probes are made of: `training prompts` or `evaluation answers`."""
+
+
+def history(folder: RunFolder) -> History:
+    """Read what a run folder holds, of whatever method; also of a run under way.
+
+    Where training kept no probes of its own, the answers of the evaluation stand in: of each judged checkpoint, and
+    never whether they are right. With fewer than two samples per problem there are no votes to go by, and these probes
+    have no support.
+    """
+    seen: dict[str, dict[float, dict[str, Any]]] = {"monitor": {}, "probe": {}}
+    divergences: dict[float, float | None] = {}
+    for event in folder.events():
+        if event["event"] in seen:
+            seen[event["event"]][event["step"]] = event  # a resumed training may log a step twice
+        elif event["event"] == "train" and "kl" in event:
+            divergences[event["step"]] = event["kl"]
+    for step, event in seen["monitor"].items():
+        if step + 1 in divergences:  # measured by TRL, for its loss, on the traces that the monitors are about
+            event["kl"] = divergences[step + 1]
+    probes = [_logged(event) for _, event in sorted(seen["probe"].items())]
+    return History(
+        monitors=[_numbers(event) for _, event in sorted(seen["monitor"].items())],
+        probes=probes or _judged_probes(folder),
+        source="training prompts" if probes else "evaluation answers",
+    )
+
+
+def _logged(event: Mapping[str, Any]) -> Probe:
+    metrics = {key: value for key, value in _numbers(event).items() if key != "step"}
+    return Probe(step=int(event["step"]), support=tuple(event["support"]), metrics=metrics)
+
+
+def _numbers(event: Mapping[str, Any]) -> dict[str, float]:
+    """Numbers of an event; JSON writes a number that is not defined as null."""
+    return {
+        key: math.nan if value is None else float(value)
+        for key, value in event.items()
+        if key != "time" and (value is None or isinstance(value, int | float))
+    }
+
+
+def _judged_probes(folder: RunFolder) -> list[Probe]:
+    """Probes from the answers given in the evaluation, the start model first."""
+    if not (folder.path / "before/items/complete.json").exists():
+        return []
+    kind = _kind(folder)
+    before = {item.prompt_id: _canonical(item, kind) for item in folder.records("before/items", EvalItem)}
+    stages = {0: "before/items"}
+    for path in (folder.path / "curve").glob("[0-9]*/items/complete.json"):
+        stages[int(path.parts[-3])] = str(path.parent.relative_to(folder.path))
+    if (folder.path / "after/items/complete.json").exists():
+        stages.setdefault(_last_step(folder, stages), "after/items")
+    votable = all(len(item.samples) > 1 for item in before.values())
+    probes: list[Probe] = []
+    for step, stage in sorted(stages.items()):
+        judged = {item.prompt_id: _canonical(item, kind) for item in folder.records(stage, EvalItem)}
+        items = [judged[prompt_id] for prompt_id in before]
+        supports = map(_support, before.values(), items) if votable else ()
+        probes.append(Probe(step=step, support=tuple(supports), metrics=_metrics(items)))
+    return probes
+
+
+def _kind(folder: RunFolder) -> AnswerKind:
+    return cast("dict[str, Any]", folder.manifest.settings.get("answer", {})).get("kind", "auto")
+
+
+def _canonical(item: EvalItem, kind: AnswerKind) -> EvalItem:
+    """The item with its answers in the form that equal answers share."""
+
+    def plain(trace: JudgedTrace) -> JudgedTrace:
+        return trace if trace.answer is None else dataclasses.replace(trace, answer=canonical(trace.answer, kind))
+
+    return dataclasses.replace(item, greedy=plain(item.greedy), samples=tuple(map(plain, item.samples)))
+
+
+def _support(start: EvalItem, now: EvalItem) -> float:
+    """Support of the answers to one problem.
+
+    Sample i of every checkpoint is drawn with the same random numbers as the start model's sample i, which therefore
+    has no vote on it: an unchanged model would support itself.
+    """
+    given = [sample.answer for sample in start.samples]
+    others = [votes([*given[:i], *given[i + 1 :]]) for i in range(len(given))]
+    of_greedy = support([votes(given)], [now.greedy.answer], [()])
+    of_samples = support(others, [sample.answer for sample in now.samples], [()] * len(given))
+    return (of_greedy[0] + statistics.fmean(of_samples)) / 2
+
+
+def _last_step(folder: RunFolder, stages: Mapping[int, str]) -> int:
+    """The step of the kept checkpoint where it is known, else that of the training's end."""
+    steps = [event for event in folder.events() if event["event"] == "trained"]
+    kept = [event["kept_step"] for event in steps if "kept_step" in event]
+    return int(kept[-1] if kept else max((event["steps"] for event in steps), default=max(stages) + 1))
+
+
+def _metrics(items: Sequence[EvalItem]) -> dict[str, float]:
+    traces = [trace for item in items for trace in item.samples or (item.greedy,)]
+    return {
+        "greedy_answer_rate": _share(item.greedy.answer is not None for item in items),
+        "answer_rate": _share(trace.answer is not None for trace in traces),
+        "agreement": _mean(_agreement(item.samples) for item in items if item.samples),
+        "top_answer_share": _top(trace.answer for trace in traces),
+        "entropy": _mean(trace.entropy for trace in traces),
+        "length": _mean(trace.length for trace in traces),
+        "truncated_rate": _share(trace.truncated for trace in traces),
+    }
+
+
+def _agreement(samples: Sequence[JudgedTrace]) -> float:
+    counts = Counter(sample.answer for sample in samples if sample.answer is not None)
+    return max(counts.values(), default=0) / len(samples)
+
+
+def _top(answers: Iterable[str | None]) -> float:
+    counts = Counter(answer for answer in answers if answer is not None)
+    return max(counts.values(), default=0) / counts.total() if counts else math.nan
+
+
+def _share(values: Iterable[bool]) -> float:
+    return _mean(float(value) for value in values)
+
+
+def _mean(values: Iterable[float]) -> float:
+    listed = list(values)
+    return sum(listed) / len(listed) if listed else math.nan

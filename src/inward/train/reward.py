@@ -1,0 +1,172 @@
+"""Rewards of the policy's own, for TRL's GRPOTrainer: in a script of yours, or in `group_policy`.
+
+TRL hands a reward the prompts, the completions and their token ids, but neither a model nor prompt ids. So the reward
+is a callable whose `callback` gives it the live policy and the tokenizer when the trainer is made:
+
+    from inward.train import intrinsic_reward
+    reward = intrinsic_reward("self_certainty")
+    trainer = GRPOTrainer(model, reward_funcs=[reward], callbacks=[reward.callback], args=..., train_dataset=...)
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from inward.batch import TokenSignals
+from inward.confidence import CERTAINTY, LengthNorm
+from inward.errors import SettingsError
+from inward.forward import sequence_signals
+from inward.models import decode, evaluating
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepTraces:
+    """The N traces of one step that this process sampled, as a reward sees them."""
+
+    step: int
+    """Optimizer steps done before."""
+    prompt_keys: Sequence[str]
+    """[N] the column `prompt_id`; positions as text where there is none."""
+    prompt_ids: Sequence[Sequence[int]]
+    completion_ids: Sequence[Sequence[int]]
+    completions: Sequence[str]
+    """[N] decoded without special tokens."""
+    signals: TokenSignals
+    """[N, C] under the live policy, in evaluation mode, without gradient."""
+
+
+Reward = Callable[[StepTraces], Sequence[float | None]]
+"""One reward per trace, a constant to the optimizer; None for what cannot be scored, which then has no weight."""
+Watch = Callable[[StepTraces, Sequence[float | None], nn.Module], None]
+"""Told of every step: traces, rewards, live policy. With several processes each is told of its own traces."""
+
+
+class IntrinsicReward:
+    """A reward for GRPOTrainer that sees the live policy's signals.
+
+    Args:
+        name: what TRL logs it as.
+        reward: from the traces of a step to one number each.
+        temperature: divides the logits before signals are taken; give the sampling temperature to score the
+            distribution that was sampled from.
+        watch: told of traces and rewards after each step's scoring.
+    """
+
+    def __init__(self, name: str, reward: Reward, *, temperature: float = 1.0, watch: Watch | None = None) -> None:
+        self.__name__ = name
+        self.reward = reward
+        self.temperature = temperature
+        self.watch = watch
+        self.policy: nn.Module | None = None
+        self.tokenizer: Any = None
+        self.template_settings: dict[str, Any] = {}
+
+    def __call__(
+        self,
+        *,
+        prompts: Sequence[Any],
+        completion_ids: Sequence[Sequence[int]],
+        prompt_id: Sequence[str] | None = None,
+        trainer_state: Any = None,
+        **others: Any,
+    ) -> list[float | None]:
+        """One reward per completion; called by TRL, which also passes texts and every other column."""
+        if self.policy is None:
+            raise SettingsError(
+                f"the reward {self.__name__} has no policy: add its `callback` to the trainer's callbacks"
+            )
+        prompt_ids = [self._tokens(prompt) for prompt in prompts]
+        pairs = list(zip(prompt_ids, completion_ids, strict=True))
+        with evaluating(self.policy):
+            signals = sequence_signals(self.policy, pairs, self.tokenizer.pad_token_id, temperature=self.temperature)
+            traces = StepTraces(
+                step=trainer_state.global_step if trainer_state else 0,
+                prompt_keys=prompt_id or [str(position) for position in range(len(prompts))],
+                prompt_ids=prompt_ids,
+                completion_ids=completion_ids,
+                completions=[decode(self.tokenizer, ids) for ids in completion_ids],
+                signals=signals,
+            )
+            rewards = list(self.reward(traces))
+            if self.watch:
+                self.watch(traces, rewards, self.policy)
+        return rewards
+
+    @cached_property
+    def callback(self) -> Any:
+        """A callback that hands over policy and tokenizer; belongs into the trainer's `callbacks`."""
+        from transformers import TrainerCallback
+
+        reward = self
+
+        class Bind(TrainerCallback):
+            def on_init_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+                reward.template_settings = getattr(args, "chat_template_kwargs", None) or {}
+                reward.policy, reward.tokenizer = kwargs["model"], kwargs["processing_class"]
+
+            def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+                reward.policy = kwargs["model"]
+
+        return Bind()
+
+    def _tokens(self, prompt: Any) -> list[int]:
+        """Token ids as GRPOTrainer makes them."""
+        if isinstance(prompt, str):
+            return self.tokenizer(text=prompt)["input_ids"]
+        return self.tokenizer.apply_chat_template(
+            prompt, add_generation_prompt=True, tokenize=True, return_dict=True, **self.template_settings
+        )["input_ids"]
+
+
+def certainty(measure: str, *, length_norm: LengthNorm = "mean") -> Reward:
+    """The reward that is a certainty measure of the whole completion.
+
+    Args:
+        measure: `self_certainty`, `neg_entropy` or `mean_logprob`.
+        length_norm: see `confidence.LengthNorm`. RLIF takes the mean; the sums are those of EM-RL (arXiv 2505.15134).
+
+    Raises:
+        SettingsError: there is no such measure.
+    """
+    if measure not in CERTAINTY:
+        raise SettingsError(f"reward {measure!r} is unknown; choose one of {', '.join(CERTAINTY)}")
+
+    def reward(traces: StepTraces) -> list[float | None]:
+        no_answer = torch.zeros_like(traces.signals.mask)
+        values = CERTAINTY[measure](traces.signals, no_answer, length_norm=length_norm).tolist()
+        rewards = [value if math.isfinite(value) else None for value in values]
+        infinite = sum(bool(ids) for one, ids in zip(rewards, traces.completion_ids, strict=True) if one is None)
+        if infinite:
+            warnings.warn(
+                f"{infinite} traces have no finite {measure} and no weight in this step: the model gives some token "
+                "probability 0 or NaN",
+                stacklevel=2,
+            )
+        return rewards
+
+    return reward
+
+
+def intrinsic_reward(measure: str, *, length_norm: LengthNorm = "mean", temperature: float = 1.0) -> IntrinsicReward:
+    """The live policy's own certainty as a reward for a GRPOTrainer of yours (RLIF, arXiv 2506.17219).
+
+    Add the reward to `reward_funcs` and its `callback` to `callbacks`. Beside other rewards it is weighed by TRL's
+    `reward_weights`.
+
+    Args:
+        measure: `self_certainty`, `neg_entropy` or `mean_logprob`.
+        length_norm: see `confidence.LengthNorm`.
+        temperature: see `IntrinsicReward`.
+
+    Raises:
+        SettingsError: there is no such measure.
+    """
+    return IntrinsicReward(measure, certainty(measure, length_norm=length_norm), temperature=temperature)

@@ -1,0 +1,93 @@
+"""GRPO in two processes, a group spanning both: the same rewards, advantages and monitors as in one."""
+
+import json
+import math
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from inward.answers import AnswerSettings
+from inward.diagnose import monitors
+from inward.forward import sequence_signals
+from inward.methods.watching import sights
+
+SCRIPT = Path(__file__).with_name("two_processes.py")
+
+
+@pytest.fixture(scope="module")
+def two(tiny_model, tmp_path_factory):
+    """What each of the two processes saw and logged."""
+    folder = tmp_path_factory.mktemp("two")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
+    ended = subprocess.run(
+        [*command, str(SCRIPT), str(tiny_model), str(folder)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def rows(two, step=0):
+    return [row for process in two for row in process["steps"][step]["rows"]]
+
+
+def test_a_group_spans_both_processes(two):
+    halves = [[row[0] for row in process["steps"][0]["rows"]] for process in two]
+    assert [len(half) for half in halves] == [6, 6]
+    assert len(set(halves[0]) & set(halves[1])) == 1
+
+
+def test_rewards_are_those_of_one_process(two, tiny_model):
+    model = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
+    signals = sequence_signals(model, [(prompt, ids) for _, prompt, ids, _, _ in rows(two)], 0)
+    alone = signals.self_certainty.sum(1) / signals.mask.sum(1)
+    assert [row[4] for row in rows(two)] == pytest.approx(alone.tolist(), abs=1e-5)
+
+
+def test_monitors_are_those_of_all_traces_together(two, tiny_model):
+    model = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
+    keys, prompts, ids, texts, rewards = zip(*rows(two), strict=True)
+    signals = sequence_signals(model, list(zip(prompts, ids, strict=True)), 0)
+    answer = AnswerSettings(kind="number")
+    alone = monitors(
+        sights(keys, ids, texts, signals, [one[-1] != 2 for one in ids], answer, rewards=rewards, kl=[0.0] * 12)
+    )
+    gathered = [process["steps"][0]["monitors"] for process in two]
+    assert gathered[0] == gathered[1]
+    assert {key: gathered[0][key] for key in alone} == pytest.approx(alone, abs=1e-5, nan_ok=True)
+    assert two[0]["steps"][1]["monitors"]["kl"] > 0
+
+
+def test_the_update_is_grpo_on_all_traces_with_the_statistics_of_whole_groups(two, tiny_model):
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    groups: dict[str, list] = {}
+    for key, prompt, ids, _, reward in rows(two):
+        groups.setdefault(key, []).append((prompt, ids, reward))
+    assert [len(group) for group in groups.values()] == [4, 4, 4]
+    loss = torch.zeros(())
+    for group in groups.values():
+        rewards = torch.tensor([reward for *_, reward in group])
+        advantages = (rewards - rewards.mean()) / (rewards.std() + 1e-4)
+        for (prompt, ids, _), advantage in zip(group, advantages, strict=True):
+            tokens = torch.tensor([[*prompt, *ids]])
+            log_p = model(tokens).logits[0, :-1].log_softmax(-1).gather(1, tokens[0, 1:, None])[len(prompt) - 1 :]
+            loss = loss - advantage * log_p.mean() / 12
+    loss.backward()
+    norm = math.sqrt(sum(float(p.grad.pow(2).sum()) for p in model.parameters()))
+    assert two[0]["logs"][0]["grad_norm"] == pytest.approx(norm, rel=1e-4)
+
+
+def test_one_process_alone_keeps_the_checkpoints(two):
+    assert [process["told"] for process in two] == [[1, 2], []]

@@ -1,0 +1,67 @@
+"""One GRPO step in every process that torchrun starts; each writes what it saw to FOLDER/RANK.json."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from inward.answers import AnswerSettings
+from inward.methods.watching import Monitor
+from inward.models import ModelSettings
+from inward.tasks import arithmetic
+from inward.train import GroupPolicySettings, IntrinsicReward, certainty, group_policy
+
+SETTINGS = GroupPolicySettings(
+    steps=2,
+    prompts_per_step=3,
+    group_size=4,
+    batch_rows=6,
+    max_completion_tokens=8,
+    learning_rate=1e-3,
+    lr_scheduler="constant",
+    warmup_steps=0,
+    kl=0.0,
+    loss="trace_mean",
+    save_every=1,
+)
+ANSWER = AnswerSettings(kind="number")
+
+
+def main(start: Path, folder: Path) -> None:
+    rank = int(os.environ["RANK"])
+    steps, logs, told = [], [], []
+    reward = certainty("self_certainty")
+    reference = AutoModelForCausalLM.from_pretrained(start).eval()
+    eos = AutoTokenizer.from_pretrained(start).eos_token_id
+    monitor = Monitor(answer=ANSWER, eos_ids=[eos], start=reference, kl_traces=6, temperature=1.0)
+
+    def watch(traces, rewards, policy):
+        rows = zip(
+            traces.prompt_keys, traces.prompt_ids, traces.completion_ids, traces.completions, rewards, strict=True
+        )
+        steps.append({"rows": list(rows), "monitors": monitor(traces, rewards, policy)})
+
+    def at_checkpoint(step, policy, write):
+        told.append(step)
+        (folder / f"step-{step}").mkdir()
+        write(folder / f"step-{step}")
+        return False
+
+    group_policy(
+        arithmetic.prompts(6, 0),
+        IntrinsicReward("certainty", reward, watch=watch),
+        start=start,
+        work=folder / "work",
+        settings=SETTINGS,
+        model=ModelSettings(device="cpu"),
+        seed=0,
+        at_checkpoint=at_checkpoint,
+        log=logs.append,
+    )
+    (folder / f"{rank}.json").write_text(json.dumps({"steps": steps, "logs": logs, "told": told}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
