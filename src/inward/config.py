@@ -18,7 +18,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from inward.answers import AnswerSettings
 from inward.errors import InwardError, SettingsError
-from inward.methods import rlif, rlsf
+from inward.methods import rlif, rlsc, rlsf
 from inward.models import ModelSettings
 
 T = TypeVar("T")
@@ -80,7 +80,7 @@ class RunConfig:
     """Where the defaults came from: `defaults`, `shipped:<name>` or a file."""
     prompts: PromptSettings
     evaluation: EvaluationSettings
-    settings: rlsf.Settings | rlif.Settings
+    settings: rlsf.Settings | rlif.Settings | rlsc.Settings
 
     def plain(self) -> dict[str, Any]:
         """Nested plain values, as in a configuration file."""
@@ -106,11 +106,16 @@ class EvaluateConfig:
 
 STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
-METHODS: dict[str, type[rlsf.Settings] | type[rlif.Settings]] = {"rlsf": rlsf.Settings, "rlif": rlif.Settings}
+METHODS: dict[str, type[rlsf.Settings] | type[rlif.Settings] | type[rlsc.Settings]] = {
+    "rlsf": rlsf.Settings,
+    "rlif": rlif.Settings,
+    "rlsc": rlsc.Settings,
+}
 
 SHIPPED: dict[tuple[str, str], str] = {
     ("rlsf", "embedded"): "rlsf-embedded.yaml",
     ("rlif", "embedded"): "rlif-embedded.yaml",
+    ("rlsc", "embedded"): "rlsc-embedded.yaml",
     ("evaluate", "embedded"): "evaluate-embedded.yaml",
 }
 """Recipe that stands in for the paper's where no --config is given, by method and kind of model."""

@@ -13,6 +13,7 @@ from inward.diagnose import Decision, Probe, Sight, StopSettings, decide, monito
 from inward.diagnose import findings as findings_of
 from inward.diagnose.monitors import TRANSITIONS, count_words, repetition, transitional_words, transitions
 from inward.errors import SettingsError
+from inward.types import Severity
 
 ROOT = Path(__file__).parents[2]
 
@@ -290,6 +291,6 @@ def test_the_page_of_metrics_has_every_finding_and_no_other():
 
     assert findings_of.__module__ == "inward.diagnose.findings" and made
     assert {name: cells[0] for name, cells in described.items()} == {
-        ast.literal_eval(words["name"]): ast.literal_eval(words["severity"]) for words in said
+        ast.literal_eval(words["name"]): Severity[ast.unparse(words["severity"]).rpartition(".")[2]] for words in said
     }
     assert all(len(cells) == 2 and all(cells) for cells in described.values())

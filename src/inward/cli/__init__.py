@@ -57,7 +57,7 @@ def demo(
 
 @app.command()
 def run(
-    method: Annotated[str, typer.Argument(help="rlsf or rlif")],
+    method: Annotated[str, typer.Argument(help="rlsf, rlif or rlsc")],
     model: Model,
     prompts: Prompts,
     out: Out,
@@ -72,9 +72,9 @@ def run(
             "--reward", help="rlif: self_certainty, neg_entropy, mean_logprob; or a control: random, format, gold."
         ),
     ] = None,
-    steps: Annotated[int | None, typer.Option("--steps", help="rlif: updates of the policy.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="rlif, rlsc: updates of the policy.")] = None,
     eval_every: Annotated[
-        int | None, typer.Option("--eval-every", help="rlif: keep and judge a checkpoint every so many steps.")
+        int | None, typer.Option("--eval-every", help="rlif, rlsc: keep and judge a checkpoint every so many steps.")
     ] = None,
     seed: Seed = 0,
     config: Config = None,

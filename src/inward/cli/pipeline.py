@@ -13,7 +13,7 @@ from inward.cli.diagnosis import diagnosis, trained
 from inward.cli.judge import judge
 from inward.config import RunConfig, evaluate_config, run_config
 from inward.errors import SettingsError
-from inward.methods import rlif, rlsf
+from inward.methods import rlif, rlsc, rlsf
 from inward.methods.rlsf import Start
 from inward.runs import RunFolder
 from inward.types import EvalItem, EvalReport, Manifest, PreferencePair, Problem, Prompt, ScoredGroup
@@ -120,6 +120,8 @@ def _check(start: Start, cfg: RunConfig) -> None:
             rlsf.check(start, cfg.settings)
         case rlif.Settings():
             rlif.check(start, cfg.settings)
+        case rlsc.Settings():
+            rlsc.check(start, cfg.settings)
 
 
 def _train(
@@ -130,6 +132,8 @@ def _train(
             rlsf.run(prompts, start, folder, cfg.settings, seed=seed)
         case rlif.Settings():
             rlif.run(prompts, start, folder, cfg.settings, seed=seed, gold=gold)
+        case rlsc.Settings():
+            rlsc.run(prompts, start, folder, cfg.settings, seed=seed)
 
 
 def _kept(out: Path, name: str, cfg: RunConfig) -> Start:
@@ -246,7 +250,7 @@ def _counts(folder: RunFolder) -> dict[str, int]:
     """What the training data came to; nothing for an evaluation."""
     if folder.manifest.data is None:
         return {}
-    if folder.manifest.method == "rlif":
+    if folder.manifest.method in ("rlif", "rlsc"):
         return {"prompts": folder.manifest.data.num_records or 0, "steps": trained(folder).get("steps", 0)}
     counts: dict[str, int] = dict.fromkeys(COUNTED, 0)
     for group in folder.records("scored", ScoredGroup):

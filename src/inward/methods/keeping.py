@@ -114,13 +114,17 @@ class Keeping:
         if self.prober is None:
             return False
         if not self._probed(step):
-            self._probe(Policy(model=cast(PreTrainedModel, policy), **self.about), step)
+            self._probe(self.policy(policy), step)
         said = self.decision()
         return said is not None and said.stop_step is not None and self._stops
 
     def decision(self) -> Decision | None:
         """What the rule says of the checkpoints probed so far; None where there is no rule."""
         return decide(history(self.folder).probes, self.prober.settings) if self.prober else None
+
+    def policy(self, model: nn.Module) -> Policy:
+        """The start policy with another model, such as the one in training."""
+        return Policy(model=cast(PreTrainedModel, model), **self.about)
 
     @property
     def _stops(self) -> bool:

@@ -1,0 +1,94 @@
+"""Losses of self-confidence training: pure functions of log-probabilities and entropies.
+
+RLSC (arXiv 2506.06395) raises F(p) = E_{y~p}[p(y)], the probability that two samples coincide. Its gradient is
+2 E_{y~p}[p(y) grad log p(y)], so the loss of a sampled completion is its log-probability times a detached weight.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+WeightKind = Literal["sequence", "length_normalised", "answer", "none"]
+Reduction = Literal["mean", "sum"]
+
+
+def confidence_weight(
+    logprob: Float[Tensor, " N"],
+    length: Int[Tensor, " N"],
+    kind: WeightKind,
+    *,
+    answer_share: Float[Tensor, " N"] | None = None,
+) -> Float[Tensor, " N"]:
+    """The detached weight of each completion, before alpha is added.
+
+    - `sequence`: p(y) = exp(sum of log-probabilities): RLSC, equation 4. Numerically 0 beyond some hundred tokens.
+    - `length_normalised`: exp(mean log-probability), which does not vanish with length. No longer the gradient of F;
+      it favours completions whose tokens are sure one by one, short ones among them.
+    - `answer`: the share of the prompt's samples that give the same answer, an estimate of the probability of the
+      answer: the gradient is that of half the collision probability of *answers*.
+    - `none`: 0, so that alpha alone remains: fine-tuning on own samples.
+
+    Args:
+        logprob: sum of log-probabilities of each completion at the scoring temperature, nats.
+        length: number of its tokens.
+        kind: see above.
+        answer_share: in [0, 1], needed for `answer` alone.
+    """
+    match kind:
+        case "sequence":
+            return logprob.detach().exp()
+        case "length_normalised":
+            return (logprob.detach() / length.clamp(min=1)).exp()
+        case "answer":
+            assert answer_share is not None, "given by the caller for this kind"
+            return answer_share
+        case "none":
+            return torch.zeros_like(logprob, requires_grad=False)
+
+
+def weighted_nll(
+    logprob: Float[Tensor, " N"], weight: Float[Tensor, " N"], alpha: float, reduction: Reduction = "mean"
+) -> Float[Tensor, ""]:
+    """-(weight + alpha) * log-probability, over completions (RLSC, equations 5 and 6).
+
+    The gradient with respect to each log-probability is exactly -(weight + alpha), divided by N for the mean.
+
+    Args:
+        logprob: sum of log-probabilities of each completion, nats.
+        weight: detached, see `confidence_weight`.
+        alpha: the same for every completion. Where samples come from the very distribution that scores them, its
+            expected gradient is 0 and it only adds variance; where they come from a sharper one, it pulls to that.
+        reduction: over the N completions.
+    """
+    losses = -(weight.detach() + alpha) * logprob
+    return losses.mean() if reduction == "mean" else losses.sum()
+
+
+def entropy_loss(
+    entropy: Float[Tensor, "N C"], length: Int[Tensor, " N"], form: Literal["sum", "token_mean"], reduction: Reduction
+) -> Float[Tensor, ""]:
+    """Entropy of the next token along sampled completions, differentiated directly; sampling is not differentiated.
+
+    `sum` adds it up over each completion (EM-FT, arXiv 2505.15134); `token_mean` averages over all tokens of all
+    completions (one-shot entropy minimisation, arXiv 2505.20282).
+
+    Args:
+        entropy: nats, 0 on masked positions.
+        length: tokens of each completion.
+        form: see above.
+        reduction: over the N completions, for `sum`.
+    """
+    if form == "token_mean":
+        return entropy.sum() / length.sum().clamp(min=1)
+    totals = entropy.sum(1)
+    return totals.mean() if reduction == "mean" else totals.sum()
+
+
+def alpha_share(weight: Float[Tensor, " N"], alpha: float) -> float:
+    """Share of the summed weights that comes from alpha, in [0, 1]; near 1 means fine-tuning on own samples."""
+    total = float(weight.sum()) + alpha * len(weight)
+    return alpha * len(weight) / total if total else 0.0

@@ -1,0 +1,300 @@
+"""Prompts in, checkpoints out: a policy's own samples, weighted by its confidence in them (RLSC, arXiv 2506.06395).
+
+Per step: sample completions of a few prompts, weight each by its detached probability plus alpha, raise its
+log-probability by that much, one AdamW step; nothing else. No baseline, no clipped ratios, no KL term. The same loop
+minimises the entropy of the next token along the samples instead (`loss=entropy_*`), differentiated directly.
+"""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from inward.errors import SettingsError
+from inward.forward import Sequences, completion_logprobs
+from inward.losses import Reduction, WeightKind, alpha_share, confidence_weight, entropy_loss, weighted_nll
+from inward.models import ModelSettings, evaluating, load_model, load_tokenizer
+from inward.train.group_policy import AtCheckpoint, in_order, num_processes
+from inward.train.trainer import LoraSettings, check_lora, peft_config, quiet, save
+from inward.types import Prompt
+
+STATE = "state.pt"
+"""Of a trainer checkpoint: trained weights, optimizer, steps done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Completions of one step on this process, N in all."""
+
+    prompt_ids: Sequence[Sequence[int]]
+    completion_ids: Sequence[Sequence[int]]
+    answer_share: Sequence[float]
+    """[N] share of the prompt's samples with the same answer."""
+
+
+Draw = Callable[[nn.Module, Sequence[Prompt], int], Samples]
+"""(live policy, prompts, step) -> samples, from random streams that depend on seed, prompt and step alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfConfidenceSettings:
+    """RLSC. Defaults: the paper's, where it states them."""
+
+    steps: int = 20
+    """Paper: 10 or 20."""
+    prompts_per_step: int = 8
+    """Paper's algorithm: one; its eight GPUs suggest eight. Reduced like all samples of a step."""
+    group_size: int = 16
+    """Samples per prompt (paper: 16)."""
+    temperature: float = 0.5
+    """Of the samples (paper: 0.5)."""
+    scoring_temperature: float | None = None
+    """Divides the logits that are trained and weighted; None: the sampling temperature, as in the paper's algorithm.
+    With equal ones alpha has no gradient in expectation; scored at 1 after sampling at 0.5, alpha pulls the model to
+    the sharper distribution it sampled from, which is self-distillation."""
+    max_completion_tokens: int = 3072
+    """Paper: 3072."""
+    loss: Literal["rlsc", "entropy_sum", "entropy_token_mean"] = "rlsc"
+    """`entropy_sum` is EM-FT (arXiv 2505.15134), `entropy_token_mean` one-shot EM (arXiv 2505.20282)."""
+    alpha: float = 0.1
+    """Added to every weight: the paper's L2; 0 is its L1. Pulls up every sample alike, whatever its probability."""
+    weight: WeightKind = "sequence"
+    """Paper: the probability of the whole completion. The others: see `losses.confidence_weight`."""
+    regenerate: bool = True
+    """Sample anew at every step, as in the paper's algorithm; false: once, from the start model, so that training is
+    on one fixed set."""
+    reduction: Reduction = "mean"
+    """Over the completions of a step; the sum is as many times larger, which AdamW hardly sees but clipping does."""
+    learning_rate: float = 1e-5
+    """Paper: 1e-5, constant."""
+    weight_decay: float = 0.01
+    """AdamW's default, for the paper's "standard weight decay"."""
+    max_grad_norm: float | None = 1.0
+    """The paper states none; 1 for stability. None: no clipping."""
+    batch_rows: int = 8
+    """Samples in one forward and backward pass; changes speed and memory only."""
+    save_every: int = 5
+    """Steps between checkpoints, which are kept, and can be judged."""
+    lora: LoraSettings | None = None
+    """None trains every parameter."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "prompts_per_step", "group_size", "batch_rows", "save_every", "max_completion_tokens"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name} must be at least 1, got {getattr(self, name)}")
+        scoring = self.temperature if self.scoring_temperature is None else self.scoring_temperature
+        if not min(self.temperature, scoring, self.learning_rate) > 0 or self.alpha < 0 or self.weight_decay < 0:
+            raise SettingsError(
+                "temperatures and learning_rate must be above 0, alpha and weight_decay at least 0; for greedy samples "
+                "take a small temperature"
+            )
+        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
+            raise SettingsError(f"max_grad_norm must be above 0, or null for none, got {self.max_grad_norm}")
+        if self.loss == "rlsc" and self.weight == "none" and self.alpha == 0:
+            raise SettingsError("weight=none with alpha=0 gives every sample the weight 0: nothing would be learned")
+
+    @property
+    def scored_at(self) -> float:
+        """The scoring temperature."""
+        return self.temperature if self.scoring_temperature is None else self.scoring_temperature
+
+
+def check_self_confidence(settings: SelfConfidenceSettings, model: nn.Module) -> None:
+    """Refuse settings that training would refuse, before there is work to lose."""
+    check_lora(settings.lora, model)
+    if settings.prompts_per_step % num_processes():
+        raise SettingsError(
+            f"optim.prompts_per_step = {settings.prompts_per_step} does not divide among {num_processes()} processes"
+        )
+
+
+def self_confidence(
+    prompts: Sequence[Prompt],
+    draw: Draw,
+    *,
+    start: Path,
+    work: Path,
+    settings: SelfConfidenceSettings,
+    model: ModelSettings,
+    seed: int,
+    at_checkpoint: AtCheckpoint,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    log: Callable[[dict[str, float]], None] = lambda metrics: None,
+) -> int:
+    """Train a policy on its own samples, from `start`.
+
+    Args:
+        prompts: what to ask; shuffled by `seed`, begun again when used up.
+        draw: samples of some prompts from the live policy; with several processes each draws for its own prompts.
+        start: folder of the start checkpoint.
+        work: folder for trainer checkpoints; a training that was killed resumes from the newest whole one there.
+        settings: hyper-parameters.
+        model: how the start checkpoint is loaded.
+        seed: of data order and adapter initialisation.
+        at_checkpoint: told every `save_every` steps and at the end; in one process where there are several.
+        progress: called with (steps done, steps in all).
+        log: called with the metrics of each step.
+
+    Returns:
+        The number of steps done.
+    """
+    from accelerate import Accelerator
+    from accelerate.utils import broadcast_object_list, set_seed
+
+    set_seed(seed)
+    with quiet():
+        policy = load_model(start, model, dtype=None if settings.lora else "float32")
+        cpu = policy.device.type == "cpu"
+        accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if policy.device.type == "cuda" else "no")
+        pad_id = int(cast(Any, load_tokenizer(start, model)).pad_token_id or 0)
+        trained = _adapted(policy, settings.lora)
+        parameters = [parameter for parameter in trained.parameters() if parameter.requires_grad]
+        plain = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        scorer, optimizer = cast(Any, accelerator.prepare(_Scorer(trained, pad_id, settings.scored_at), plain))
+    order = in_order(prompts, settings.steps * settings.prompts_per_step, seed)
+    share = settings.prompts_per_step // accelerator.num_processes
+    done = _resume(work, trained, optimizer)
+    progress(done, settings.steps)
+
+    def told(step: int) -> bool:
+        answer = [False]
+        if accelerator.is_main_process:
+            with evaluating(trained):
+                answer = [at_checkpoint(step, trained, lambda out: _write(trained, start, out, model))]
+        return bool(broadcast_object_list(answer)[0])
+
+    ended = bool(done) and told(done)
+    while done < settings.steps and not ended:
+        first = (0 if not settings.regenerate else done) * settings.prompts_per_step + accelerator.process_index * share
+        with evaluating(trained):
+            samples = draw(trained, order[first : first + share], done if settings.regenerate else 0)
+        metrics = _update(accelerator, scorer, optimizer, samples, settings)
+        done += 1
+        log({"step": float(done), **metrics})
+        progress(done, settings.steps)
+        if done % settings.save_every == 0 or done == settings.steps:
+            _save_state(work, done, trained, optimizer, main=accelerator.is_main_process)
+            accelerator.wait_for_everyone()
+            ended = told(done)
+    return done
+
+
+class _Scorer(nn.Module):
+    """The policy with its scoring inside `forward`, which is where data-parallel wrappers look."""
+
+    def __init__(self, policy: nn.Module, pad_id: int, temperature: float) -> None:
+        super().__init__()
+        self.policy = policy
+        self.pad_id = pad_id
+        self.temperature = temperature
+
+    def forward(self, sequences: Sequences) -> tuple[Tensor, Tensor, Tensor]:
+        return completion_logprobs(self.policy, sequences, self.pad_id, temperature=self.temperature)
+
+
+def _update(
+    accelerator: Any, scorer: nn.Module, optimizer: Any, samples: Samples, settings: SelfConfidenceSettings
+) -> dict[str, float]:
+    """One optimizer step on all samples; returns its metrics, over the samples of all processes."""
+    pairs = list(zip(samples.prompt_ids, samples.completion_ids, strict=True))
+    rows = [row for row, (_, completion) in enumerate(pairs) if completion]
+    counts = torch.tensor([len(rows), sum(len(ids) for _, ids in pairs)], device=accelerator.device)
+    divisor = _divisor(settings, *accelerator.reduce(counts).tolist())
+    seen: list[tuple[Tensor, ...]] = []
+    for start in range(0, len(rows), settings.batch_rows):
+        batch = rows[start : start + settings.batch_rows]
+        last = start + settings.batch_rows >= len(rows)
+        with nullcontext() if last else accelerator.no_sync(scorer):
+            logprob, entropy, mask = scorer([pairs[row] for row in batch])
+            shares = torch.tensor([samples.answer_share[row] for row in batch], device=logprob.device)
+            total, length = logprob.sum(1), mask.sum(1)
+            weight = confidence_weight(total, length, settings.weight, answer_share=shares)
+            loss = _loss(total, entropy, length, weight, settings)
+            # Data-parallel wrappers average over processes, and the divisor counts the samples of all of them.
+            accelerator.backward(loss * accelerator.num_processes / divisor)
+        seen.append(tuple(one.detach().float() for one in (total, entropy.sum(1), length, weight, loss.expand(1))))
+    norm = accelerator.clip_grad_norm_(scorer.parameters(), settings.max_grad_norm or float("inf"))
+    optimizer.step()
+    optimizer.zero_grad()
+    columns = (accelerator.gather_for_metrics(torch.cat(column)).cpu() for column in zip(*seen, strict=True))
+    totals, entropies, lengths, weights, losses = columns
+    return {
+        "loss": float(losses.sum() / divisor),
+        "grad_norm": float(norm),
+        "logprob_sum": float(totals.mean()),
+        "weight_mean": float(weights.mean()),
+        "weight_max": float(weights.max()),
+        "alpha_share": alpha_share(weights, settings.alpha),
+        "train_entropy": float(entropies.sum() / lengths.sum()),
+        "train_length": float(lengths.mean()),
+    }
+
+
+def _loss(total: Tensor, entropy: Tensor, length: Tensor, weight: Tensor, settings: SelfConfidenceSettings) -> Tensor:
+    """The summed loss of some samples."""
+    if settings.loss == "rlsc":
+        return weighted_nll(total, weight, settings.alpha, "sum")
+    return entropy_loss(entropy, length, "sum", "sum")
+
+
+def _divisor(settings: SelfConfidenceSettings, num_samples: int, num_tokens: int) -> int:
+    """What the summed loss of a step is divided by."""
+    if settings.loss == "entropy_token_mean":
+        return max(1, num_tokens)
+    return max(1, num_samples) if settings.reduction == "mean" else 1
+
+
+def _adapted(policy: Any, lora: LoraSettings | None) -> nn.Module:
+    from peft import get_peft_model
+
+    return get_peft_model(policy, peft_config(lora, policy)) if lora else policy
+
+
+def _checkpoints(work: Path) -> Iterator[Path]:
+    """Trainer checkpoints, newest first."""
+    yield from sorted(work.glob("checkpoint-*"), key=lambda folder: -int(folder.name.rpartition("-")[2]))
+
+
+def _save_state(work: Path, done: int, trained: nn.Module, optimizer: Any, *, main: bool) -> None:
+    """Write a trainer checkpoint, whole or not at all, and remove those before it."""
+    if not main:
+        return
+    older = list(_checkpoints(work))
+    unfinished = work / f"unfinished-{done}"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    weights = {name: value for name, value in trained.named_parameters() if value.requires_grad}
+    torch.save({"weights": weights, "optimizer": optimizer.state_dict(), "done": done}, unfinished / STATE)
+    target = work / f"checkpoint-{done}"
+    shutil.rmtree(target, ignore_errors=True)
+    unfinished.rename(target)
+    for folder in older:
+        if folder != target:
+            shutil.rmtree(folder)
+
+
+def _resume(work: Path, trained: nn.Module, optimizer: Any) -> int:
+    """Load the newest trainer checkpoint, if any; returns the number of steps done."""
+    newest = next(_checkpoints(work), None)
+    if newest is None:
+        return 0
+    state = torch.load(newest / STATE, weights_only=True)
+    with torch.no_grad():
+        for name, parameter in trained.named_parameters():
+            if parameter.requires_grad:
+                parameter.copy_(state["weights"][name])
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["done"])
+
+
+def _write(trained: nn.Module, start: Path, out: Path, model: ModelSettings) -> None:
+    """A plain checkpoint of the policy as it is now, which itself stays as it is."""
+    save(copy.deepcopy(trained), start, out, model)
