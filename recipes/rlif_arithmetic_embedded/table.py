@@ -1,4 +1,7 @@
-"""The tables of README.md from the run folders of `study`: `python recipes/rlif_arithmetic_embedded/table.py OUT`."""
+"""The tables of README.md from the run folders of `study`: `python recipes/rlif_arithmetic_embedded/table.py OUT`.
+
+What the rule keeps is worked out again from the probes in each log, under its present defaults.
+"""
 
 import argparse
 import json
@@ -6,6 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+
+from inward.diagnose import StopSettings, decide, history
+from inward.runs import RunFolder
 
 Summary = dict[str, Any]
 
@@ -16,13 +22,19 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="the folder given to `study`")
     out: Path = parser.parse_args().out
     runs = {path.parent.name: json.loads(path.read_text()) for path in sorted(out.glob("*/summary.json"))}
-    online = {name: summary for name, summary in runs.items() if summary["method"] == "rlif"}
+    online = {name: decided(summary, out / name) for name, summary in runs.items() if summary["method"] == "rlif"}
     print("\n".join(curves(online, "greedy_accuracy")), "\n")
     print("\n".join(curves(online, "sampled_accuracy")), "\n")
     print("\n".join(stops(online)), "\n")
     print("\n".join(gains(online)), "\n")
     cures = {name: summary for name, summary in runs.items() if name.startswith("cure-")}
     print("\n".join(mixes(cures)))
+
+
+def decided(summary: Summary, folder: Path) -> Summary:
+    """The summary with the rule's decision on the probes that were logged."""
+    said = decide(history(RunFolder.read(folder)).probes, StopSettings())
+    return {**summary, "kept_step": said.kept_step, "stop_step": said.stop_step}
 
 
 def curves(runs: dict[str, Summary], metric: str) -> Iterator[str]:

@@ -18,7 +18,7 @@ import inward
 from inward.cli import app
 from inward.cli.pipeline import SECONDS, _counts, _summary
 from inward.config import EvaluationSettings, PromptSettings
-from inward.methods import rlif
+from inward.methods import rlif, rlsc
 from inward.methods.rlsf import Settings
 from inward.runs import RunFolder
 
@@ -187,9 +187,20 @@ def test_the_page_on_rlif_has_every_setting_of_its_own_with_its_default_and_no_o
     assert {key: default for key, (default, _, _) in settings_rows("docs/methods/rlif.md").items()} == expected
 
 
+def test_the_page_on_rlsc_has_every_setting_of_its_own_with_its_default_and_no_other():
+    shared = ("model.", "answer.", "stop.")
+    expected = {key: value for key, value in resolved(rlsc.Settings(), "") if not key.startswith(shared)}
+
+    assert {key: default for key, (default, _, _) in settings_rows("docs/methods/rlsc.md").items()} == expected
+
+
 @pytest.mark.parametrize(
     ("page", "method", "elsewhere"),
-    [("docs/settings.md", "rlsf", ()), ("docs/methods/rlif.md", "rlif", ("prompts.", "answer.", "evaluation."))],
+    [
+        ("docs/settings.md", "rlsf", ()),
+        ("docs/methods/rlif.md", "rlif", ("prompts.", "answer.", "evaluation.")),
+        ("docs/methods/rlsc.md", "rlsc", ("prompts.", "answer.", "evaluation.", "stop.")),
+    ],
 )
 def test_the_pages_on_settings_have_the_recipes_of_the_embedded_models(
     page: str, method: str, elsewhere: tuple[str, ...]
