@@ -127,12 +127,14 @@ def judge(one: ScoredTrace, gold: str) -> JudgedTrace:
     return JudgedTrace(
         index=one.trace.index,
         answer=one.answer,
+        canonical=one.answer,
         outcome=outcome,
         lenient=outcome,
         probability=0.0 if one.answer is None else (1 + disparity) / 2,
         disparity=disparity,
         has_span=one.answer is not None,
         entropy=0.0 if signals is None else float(np.mean(signals.entropy)),
+        logprob=0.0 if signals is None else sum(signals.logprob),
         length=len(one.trace.completion_ids),
         truncated=False,
     )

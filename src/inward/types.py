@@ -235,6 +235,8 @@ class JudgedTrace:
 
     index: int
     answer: str | None
+    canonical: str | None
+    """The answer in the form that equal answers share; None where there is none."""
     outcome: Outcome
     lenient: Outcome
     """Of the answer read leniently off the completion, whatever the format and whether the model was asked or not."""
@@ -245,6 +247,8 @@ class JudgedTrace:
     has_span: bool
     entropy: float
     """Mean token entropy, nats."""
+    logprob: float
+    """Log-probability of the whole completion: the sum over its tokens, nats; 0 without tokens."""
     length: int
     """Completion tokens."""
     truncated: bool

@@ -109,7 +109,7 @@ def test_what_the_run_kept_goes_before_what_the_rule_says(tmp_path: Path):
     folder = trained(tmp_path / "a", probes=RISE_AND_FALL, settings={"stop": None}, steps=20, kept_step=20)
     said = json.loads(spawn("diagnose", folder, "--json").out)
 
-    assert (said["kept_step"], said["stop_step"]) == (20, 20)
+    assert (said["kept_step"], said["stop_step"], said["stop_reason"]) == (20, None, None)
 
 
 def test_the_stop_settings_of_the_run_are_used(tmp_path: Path):

@@ -92,12 +92,14 @@ def trace(index: int, answer: str | None) -> JudgedTrace:
     return JudgedTrace(
         index=index,
         answer=answer,
+        canonical=answer,
         outcome=Outcome.INCORRECT,
         lenient=Outcome.INCORRECT,
         probability=0.5,
         disparity=0.0,
         has_span=answer is not None,
         entropy=0.25 * index,
+        logprob=-1.0,
         length=10 * index,
         truncated=answer is None,
     )

@@ -1,13 +1,15 @@
 import math
 import re
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
 
-from inward import equivalence, evaluate
+from inward import equivalence
 from inward.errors import DataError
-from inward.evaluate import METRICS, compare, judge, report
+from inward.evaluate import METRICS, compare, judge, judging, report
+from inward.evaluate.quantities import answer_entropy, collision
 from inward.types import (
     EvalItem,
     FinishReason,
@@ -31,7 +33,13 @@ NEED_SAMPLES = {
     "ece_sampled",
     "brier_sampled",
     "auroc_sampled",
+    "answer_collision",
+    "answer_entropy",
+    "sequence_logprob",
+    "sequence_collision",
 }
+
+SHARPNESS = {"answer_collision", "answer_entropy", "sequence_logprob", "sequence_collision"}
 
 ACCURACIES = (
     "greedy_accuracy",
@@ -44,7 +52,16 @@ ACCURACIES = (
 
 
 def scored(
-    index, source, answer, completion=None, *, probability=0.8, disparity=0.6, finish=FinishReason.STOP, length=3
+    index,
+    source,
+    answer,
+    completion=None,
+    *,
+    probability=0.8,
+    disparity=0.6,
+    finish=FinishReason.STOP,
+    length=3,
+    mean_logprob=-0.25,
 ):
     return ScoredTrace(
         trace=Trace(
@@ -61,7 +78,12 @@ def scored(
         answer=answer,
         answer_chars=None if answer is None else Span(start=5, end=6),
         answer_tokens=None if answer is None else Span(start=1, end=2),
-        measures={"answer_probability": probability, "answer_disparity": disparity, "neg_entropy": -0.5},
+        measures={
+            "answer_probability": probability,
+            "answer_disparity": disparity,
+            "neg_entropy": -0.5,
+            "mean_logprob": mean_logprob,
+        },
     )
 
 
@@ -73,16 +95,29 @@ def problem(answer, prompt_id="q"):
     return Problem(prompt=Prompt(id=prompt_id, text="?"), answer=answer)
 
 
-def judged(outcome, probability=0.0, disparity=0.0, *, lenient=None, entropy=1.0, length=10, truncated=False):
+def judged(
+    outcome,
+    probability=0.0,
+    disparity=0.0,
+    *,
+    lenient=None,
+    entropy=1.0,
+    length=10,
+    truncated=False,
+    answer="1",
+    logprob=-2.0,
+):
     return JudgedTrace(
         index=0,
-        answer=None if outcome is NONE else "1",
+        answer=None if outcome is NONE else answer,
+        canonical=None if outcome is NONE else answer,
         outcome=outcome,
         lenient=outcome if lenient is None else lenient,
         probability=probability,
         disparity=disparity,
         has_span=outcome is not NONE,
         entropy=entropy,
+        logprob=logprob,
         length=length,
         truncated=truncated,
     )
@@ -103,9 +138,13 @@ def item(prompt_id, greedy, samples=(), majority_outcome=NONE):
 def four_problems():
     """Greedy: right .95, wrong .91, right .55, none. Two samples each: right share 1, 1/2, 0, 0.
 
+    Samples: a gives 1 twice, b 1 and 2, c 2 twice, d none and 2. p(y) is 1/2 where right, 1/4 where wrong, 1 where
+    there is none.
+
     Read leniently, the two traces of the last problem that have no answer are right.
     """
-    yes, no = judged(RIGHT, 0.8, length=4, entropy=0.2), judged(WRONG, 0.6, length=8, entropy=0.6)
+    yes = judged(RIGHT, 0.8, length=4, entropy=0.2, logprob=-math.log(2))
+    no = judged(WRONG, 0.6, length=8, entropy=0.6, answer="2", logprob=-math.log(4))
     return [
         item("a", judged(RIGHT, 0.95, 0.9), [yes, yes], RIGHT),
         item("b", judged(WRONG, 0.91, 0.85), [yes, no], RIGHT),
@@ -113,7 +152,7 @@ def four_problems():
         item(
             "d",
             judged(NONE, lenient=RIGHT),
-            [judged(NONE, lenient=RIGHT, length=16, entropy=1.0, truncated=True), no],
+            [judged(NONE, lenient=RIGHT, length=16, entropy=1.0, truncated=True, logprob=0.0), no],
             WRONG,
         ),
     ]
@@ -138,6 +177,8 @@ def test_judge_grades_greedy_samples_and_majority_against_the_gold_answer():
     assert (judgement.majority, judgement.majority_outcome) == ("8", RIGHT)
     greedy = judgement.greedy
     assert (greedy.probability, greedy.disparity, greedy.entropy, greedy.length) == (0.9, 0.7, 0.5, 3)
+    # three tokens of -0.25 nats
+    assert greedy.logprob == -0.75
     assert greedy.has_span and not greedy.truncated
     assert judgement.samples[3].probability == 0.0 and not judgement.samples[3].has_span
 
@@ -202,7 +243,7 @@ def test_judge_grades_each_different_answer_once_however_it_was_read(monkeypatch
         graded.append(answer)
         return equivalence.grade(answer, gold, kind)
 
-    monkeypatch.setattr(evaluate, "grade", grade)
+    monkeypatch.setattr(judging, "grade", grade)
     traces = [
         scored(0, Source.GREEDY, "8", "#### 8"),
         scored(1, Source.SAMPLE, "8", "so #### 8"),
@@ -267,6 +308,14 @@ def test_report_by_hand(four_problems):
             "length": (3 * 4 + 4 * 8 + 16) / 8,
             "answer_rate": 3 / 4,
             "truncated_rate": 1 / 8,
+            # a and c agree, b and d do not
+            "answer_collision": 2 / 4,
+            # b and d: two answers, half each
+            "answer_entropy": 2 * math.log(2) / 4,
+            # three of log 1/2, four of log 1/4, one of log 1
+            "sequence_logprob": -(3 * math.log(2) + 4 * math.log(4)) / 8,
+            # a 1/2, b (1/2 + 1/4)/2, c 1/4, d (1 + 1/4)/2
+            "sequence_collision": (1 / 2 + 3 / 8 + 1 / 4 + 5 / 8) / 4,
         }
     )
     assert {estimate.n for key, estimate in result.metrics.items() if key != "ece_answered"} == {4}
@@ -309,7 +358,8 @@ def test_undecided_answers_are_left_out_and_counted(four_problems):
     extra = item("e", judged(UNSCORED, 0.9), [judged(UNSCORED, 0.9)] * 2, UNSCORED)
     result = report([*four_problems, extra], "t", "c")
     assert result.num_unscored == 3 and result.num_problems == 5
-    unaffected = set(METRICS) - {"entropy", "length", "answer_rate", "truncated_rate"}
+    described = {"entropy", "length", "answer_rate", "truncated_rate"}
+    unaffected = set(METRICS) - described - (NEED_SAMPLES & SHARPNESS)
     for key in unaffected:
         assert result.metrics[key].value == pytest.approx(plain.metrics[key].value), key
         assert result.metrics[key].n == plain.metrics[key].n, key
@@ -425,6 +475,74 @@ def test_compare_is_after_minus_before_of_the_reports_and_pairs_problems_by_id(f
         assert change[key].value == pytest.approx(new[key].value - old[key].value, nan_ok=True), key
     # Pairing cancels what the problems share: nothing changed in the samples.
     assert (change["sampled_accuracy"].low, change["sampled_accuracy"].high) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("answers", "agreeing", "entropy"),
+    [
+        # one answer three times of 4: 3 x 2 of 4 x 3 ordered pairs; 3/4 log 4/3 + 1/4 log 4
+        pytest.param("1112", 1 / 2, 0.75 * math.log(4 / 3) + 0.25 * math.log(4), id="three of four"),
+        pytest.param("1122", 1 / 3, math.log(2), id="two pairs"),
+        pytest.param("1234", 0.0, math.log(4), id="all different"),
+        pytest.param("1111", 1.0, 0.0, id="all the same"),
+        # no answer agrees with nobody, not even with no answer, but is one way of answering
+        pytest.param("11--", 1 / 6, math.log(2), id="two without"),
+        pytest.param("----", 0.0, 0.0, id="none"),
+    ],
+)
+def test_agreement_and_entropy_of_four_answers(answers, agreeing, entropy):
+    given = [None if answer == "-" else answer for answer in answers]
+    assert collision(given) == pytest.approx(agreeing)
+    assert answer_entropy(given) == pytest.approx(entropy)
+
+
+def test_the_estimate_of_agreement_is_unbiased():
+    """Three samples of p = (1/2, 1/4), 1/4 without an answer: over all 27 outcomes it averages 1/4 + 1/16."""
+    p = {"a": 0.5, "b": 0.25, None: 0.25}
+    expected = sum(math.prod(p[one] for one in drawn) * collision(drawn) for drawn in product(p, repeat=3))
+    assert expected == pytest.approx(5 / 16)
+
+
+def test_one_sample_agrees_with_no_other_and_no_sample_has_no_entropy():
+    assert math.isnan(collision(["1"])) and answer_entropy(["1"]) == 0.0
+    assert math.isnan(collision([])) and math.isnan(answer_entropy([]))
+    single = item("a", judged(RIGHT, 0.9), [judged(RIGHT, 0.9, logprob=-1.0)], RIGHT)
+    pair = item("b", judged(RIGHT, 0.9), [judged(RIGHT, 0.9, logprob=-3.0)] * 2, RIGHT)
+    metrics = report([single, pair], "t", "c").metrics
+    assert (metrics["answer_collision"].value, metrics["answer_collision"].n) == (1.0, 1)
+    assert (metrics["answer_entropy"].value, metrics["answer_entropy"].n) == (0.0, 2)
+    # Samples weigh alike in the one, problems in the other.
+    assert metrics["sequence_logprob"].value == pytest.approx(-(1 + 3 + 3) / 3)
+    assert metrics["sequence_collision"].value == pytest.approx((math.exp(-1) + math.exp(-3)) / 2)
+
+
+def test_samples_agree_in_the_form_that_equal_answers_share():
+    """1/2, 0.5 and 2/4 agree: 3 of the 6 pairs; the shares are 3/4 and 1/4."""
+    given = ["1/2", "0.5", "2/4", "3"]
+    traces = [scored(0, Source.GREEDY, "8"), *(scored(i + 1, Source.SAMPLE, one) for i, one in enumerate(given))]
+    judgement = list(judge([group(*traces)], [problem("8")], "number"))
+    assert [sample.canonical for sample in judgement[0].samples] == ["1/2", "1/2", "1/2", "3"]
+    metrics = report(judgement, "t", "c").metrics
+    assert metrics["answer_collision"].value == pytest.approx(1 / 2)
+    assert metrics["answer_entropy"].value == pytest.approx(0.75 * math.log(4 / 3) + 0.25 * math.log(4))
+
+
+def test_an_empty_completion_is_certain_and_rounding_lifts_no_other_above_that():
+    empty = scored(0, Source.GREEDY, None, "", length=0, mean_logprob=math.nan)
+    lifted = scored(1, Source.SAMPLE, "8", mean_logprob=1e-7)
+    [judgement] = judge([group(empty, lifted)], [problem("8")], "number")
+    assert (judgement.greedy.logprob, judgement.samples[0].logprob) == (0.0, 0.0)
+
+
+def test_sharpening_moves_agreement_and_likelihood_up_and_entropy_down():
+    """Before 1 2 at p = 1/4 each, after 1 1 at p = 1/2: agreement 0 to 1, entropy log 2 to 0, p by 1/4."""
+    one, two = (judged(RIGHT, 0.9, answer=a, logprob=-math.log(4)) for a in "12")
+    sure = judged(RIGHT, 0.9, logprob=-math.log(2))
+    before = [item(str(i), one, [one, two], RIGHT) for i in range(8)]
+    change = compare(before, [item(str(i), sure, [sure, sure], RIGHT) for i in range(8)])
+    found = {key: change[key].value for key in SHARPNESS}
+    assert found == pytest.approx({"answer_collision": 1.0, "answer_entropy": -math.log(2),
+                                   "sequence_logprob": math.log(2), "sequence_collision": 0.25})  # fmt: skip
 
 
 def test_compare_uses_the_smaller_number_of_samples(four_problems):

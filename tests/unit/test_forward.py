@@ -9,7 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from inward import forward
 from inward.batch import SIGNALS
 from inward.errors import ModelError
-from inward.forward import head_of, sequence_signals
+from inward.forward import completion_logprobs, head_of, sequence_signals
 from inward.signals import completion_logits, token_signals
 
 SEQUENCES = [([1, 5, 6], [7, 8, 2]), ([1, 4], [9] * 7), ([1] * 6, []), ([1, 3, 3, 3, 3], [4]), ([3], [5, 6])]
@@ -138,3 +138,63 @@ def test_a_model_is_forgotten_with_its_check():
     known = len(forward._AGREES)
     del model
     assert len(forward._AGREES) == known - 1
+
+
+def plain_terms(model, sequences, temperature):
+    """Log-probabilities and entropies [N, C] from the model's own full logits, one sequence at a time."""
+    width = max(len(completion) for _, completion in sequences)
+    logprob, entropy = ([], [])
+    for prompt, completion in sequences:
+        ids = torch.tensor([[*prompt, *completion]])
+        log_p = (model(input_ids=ids).logits[0, len(prompt) - 1 : -1] / temperature).log_softmax(-1)
+        room = (0, width - len(completion))
+        chosen = log_p.gather(1, torch.tensor(completion, dtype=torch.long)[:, None]).squeeze(1)
+        logprob.append(torch.nn.functional.pad(chosen, room))
+        entropy.append(torch.nn.functional.pad(-(log_p.exp() * log_p).sum(1), room))
+    return torch.stack(logprob), torch.stack(entropy)
+
+
+def parameter_gradients(model, logprob, entropy):
+    """Of a sum in which every token has a factor of its own."""
+    factors = torch.linspace(-1.0, 1.5, logprob.numel()).view_as(logprob)
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    given = torch.autograd.grad((factors * logprob + factors.flip(1) * entropy).sum(), parameters)
+    return dict(zip(names, given, strict=True))
+
+
+def assert_trains_as_its_own_logits(model, temperature):
+    logprob, entropy, mask = completion_logprobs(model, SEQUENCES, 0, temperature=temperature)
+    expected = plain_terms(model, SEQUENCES, temperature)
+    assert mask.tolist() == [[t < len(completion) for t in range(7)] for _, completion in SEQUENCES]
+    torch.testing.assert_close(logprob, expected[0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(entropy, expected[1], atol=1e-5, rtol=1e-5)
+    given, other = parameter_gradients(model, logprob, entropy), parameter_gradients(model, *expected)
+    for name, value in other.items():
+        assert (given[name] - value).abs().max() <= 1e-5 * max(1.0, float(value.abs().max())), name
+        assert value.abs().max() > 1e-3, name
+    return given
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("tile_bytes", [4 * 31 * 3, 2**25])
+def test_trained_log_probabilities_are_those_of_the_models_own_logits(monkeypatch, temperature, tied, tile_bytes):
+    """Blocks of three tokens, and of all; tied embeddings gather the gradient of both ends."""
+    blockwise = forward.head_logprobs
+    monkeypatch.setattr(forward, "head_logprobs", lambda *a, **k: blockwise(*a, **k, tile_bytes=tile_bytes))
+    model = make(tie_word_embeddings=tied)
+    given = assert_trains_as_its_own_logits(model, temperature)
+    assert ("lm_head.weight" in given) is not tied
+
+
+def test_training_makes_no_logits_beside_the_check(model):
+    completion_logprobs(model, SEQUENCES, 0)
+    hook = model.lm_head.register_forward_hook(lambda *_: pytest.fail("the model's own logits were made"))
+    completion_logprobs(model, SEQUENCES, 0)
+    hook.remove()
+
+
+def test_a_model_with_logits_of_its_own_is_trained_by_them():
+    model = Shifted(make().config).eval()
+    with pytest.warns(UserWarning, match="do not give the logits of Shifted"):
+        assert_trains_as_its_own_logits(model, 0.5)

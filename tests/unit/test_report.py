@@ -74,8 +74,8 @@ def data(**changes: object) -> RunData:
 
 def answer(outcome: Outcome, *, probability: float = 0.5, disparity: float = 0.0) -> JudgedTrace:
     return JudgedTrace(
-        index=0, answer="1", outcome=outcome, lenient=outcome, probability=probability, disparity=disparity,
-        has_span=True, entropy=0.1, length=3, truncated=False,
+        index=0, answer="1", canonical="1", outcome=outcome, lenient=outcome, probability=probability,
+        disparity=disparity, has_span=True, entropy=0.1, logprob=-1.5, length=3, truncated=False,
     )  # fmt: skip
 
 

@@ -92,16 +92,20 @@ UNANSWERED = ScoredTrace(trace=EMPTY, answer=None, answer_chars=None, answer_tok
 JUDGED = JudgedTrace(
     index=0,
     answer="4",
+    canonical="4",
     outcome=Outcome.CORRECT,
     lenient=Outcome.CORRECT,
     probability=0.1,
     disparity=-0.1,
     has_span=True,
     entropy=0.3,
+    logprob=-0.1,
     length=2,
     truncated=False,
 )
-SILENT = dataclasses.replace(JUDGED, answer=None, outcome=Outcome.NO_ANSWER, has_span=False, truncated=True)
+SILENT = dataclasses.replace(
+    JUDGED, answer=None, canonical=None, outcome=Outcome.NO_ANSWER, has_span=False, truncated=True
+)
 ESTIMATE = Estimate(value=0.1, low=0.05, high=0.2, n=30)
 CALIBRATION = CalibrationReport(
     measure="answer_probability",

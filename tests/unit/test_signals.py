@@ -13,7 +13,15 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from inward.signals import Head, completion_logits, completion_states, head_logits, head_signals, token_signals
+from inward.signals import (
+    Head,
+    completion_logits,
+    completion_states,
+    head_logits,
+    head_logprobs,
+    head_signals,
+    token_signals,
+)
 
 LN2 = math.log(2)
 P = torch.tensor([[1 / 2, 1 / 4, 1 / 8, 1 / 8], [1 / 4] * 4, [1 / 8, 1 / 2, 1 / 4, 1 / 8]])
@@ -249,3 +257,70 @@ def test_states_are_those_before_each_completion_token():
     assert aligned[1, :2].tolist() == [12.0, 13.0]
     with pytest.raises(ValueError, match="without a prompt"):
         completion_states(states, torch.tensor([1, 0]), 3)
+
+
+def gradients(logprob, entropy, inputs):
+    """Of a sum in which every entry has a factor of its own, so that a mix-up of positions shows."""
+    factors = torch.linspace(-1.0, 1.5, logprob.numel()).view_as(logprob)
+    return torch.autograd.grad((factors * logprob + factors.flip(1) * entropy).sum(), inputs)
+
+
+@pytest.mark.parametrize("tile_bytes", [1, 4 * 101 * 2, 4 * 101 * 3, 2**25])
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+@pytest.mark.parametrize("softcap", [None, 3.0])
+def test_trained_log_probabilities_and_their_gradient_in_blocks_of_any_size(tile_bytes, temperature, softcap):
+    """Blocks of 1 token, of 2 and of 3 (dividing 7 neither), of all; against autograd through the plain formulas."""
+    hidden, weight, tokens, mask = random_case()
+    bias = torch.linspace(-2.0, 2.0, 101)
+    inputs = [one.requires_grad_() for one in (hidden, weight, bias)]
+    head = Head(weight=weight, bias=bias, scale=0.5, softcap=softcap)
+    logprob, entropy = head_logprobs(hidden, head, tokens, mask, temperature=temperature, tile_bytes=tile_bytes)
+    logits = 0.5 * (hidden.double() @ weight.double().T + bias.double())
+    expected = exact(3 * torch.tanh(logits / 3) if softcap else logits, tokens, mask, temperature)
+    for given, name in ((logprob, "logprob"), (entropy, "entropy")):
+        assert given.dtype == torch.float32
+        torch.testing.assert_close(given.double(), expected[name], atol=1e-5, rtol=0)
+    for given, other in zip(
+        gradients(logprob, entropy, inputs), gradients(expected["logprob"], expected["entropy"], inputs), strict=True
+    ):
+        torch.testing.assert_close(given, other, atol=1e-5, rtol=1e-5)
+        assert other.abs().max() > 0.1
+
+
+def test_trained_log_probabilities_by_hand():
+    head = Head(weight=P.log().T.contiguous())
+    logprob, entropy = head_logprobs(torch.eye(3)[None], head, TOKENS, torch.tensor([[True, False, True]]))
+    assert logprob[0].tolist() == pytest.approx([-LN2, 0.0, -2 * LN2])
+    assert entropy[0].tolist() == pytest.approx([1.75 * LN2, 0.0, 1.75 * LN2])
+
+
+def test_a_barred_word_leaves_the_trained_entropy_and_its_gradient_finite():
+    """Two words share the probability: entropy ln 2 at its top, gradient 0; d log p = (1 - p, -p) = (1/2, -1/2)."""
+    hidden, bias = torch.zeros(1, 1, 4), torch.tensor([0.0, 0.0, -torch.inf, -torch.inf])
+    hidden.requires_grad_()
+    mask = torch.ones(1, 1, dtype=torch.bool)
+    logprob, entropy = head_logprobs(hidden, Head(weight=torch.eye(4), bias=bias), torch.tensor([[0]]), mask)
+    assert entropy.item() == pytest.approx(LN2) and logprob.item() == pytest.approx(-LN2)
+    by_entropy, by_logprob = (
+        torch.autograd.grad(one.sum(), hidden, retain_graph=True)[0] for one in (entropy, logprob)
+    )
+    assert by_entropy.flatten().tolist() == pytest.approx([0.0] * 4, abs=1e-7)
+    assert by_logprob.flatten().tolist() == pytest.approx([0.5, -0.5, 0.0, 0.0])
+
+
+def test_no_token_to_train_gives_zeros_and_no_gradient():
+    hidden, weight, tokens, mask = random_case()
+    hidden.requires_grad_()
+    logprob, entropy = head_logprobs(hidden, Head(weight=weight), tokens, torch.zeros_like(mask))
+    assert torch.equal(logprob, torch.zeros(3, 5)) and torch.equal(entropy, logprob)
+
+
+def test_training_keeps_the_logits_of_one_block_at_a_time():
+    """1000 tokens of 4000 words: 4 million logits, in blocks of 64 thousand, also on the way back."""
+    hidden, weight = torch.randn(10, 100, 8, requires_grad=True), torch.randn(4000, 8, requires_grad=True)
+    tokens, mask = torch.zeros(10, 100, dtype=torch.long), torch.ones(10, 100, dtype=torch.bool)
+    with LargestTensor() as record:
+        logprob, entropy = head_logprobs(hidden, Head(weight=weight), tokens, mask, tile_bytes=4 * 64_000)
+        (logprob.sum() + entropy.sum()).backward()
+    assert record.largest <= 64_000
+    assert weight.grad.abs().max() > 0

@@ -76,6 +76,10 @@ def run(
     eval_every: Annotated[
         int | None, typer.Option("--eval-every", help="rlif, rlsc: keep and judge a checkpoint every so many steps.")
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what would happen and what it needs; read no weights, write nothing."),
+    ] = False,
     seed: Seed = 0,
     config: Config = None,
     set_: Set = [],  # noqa: B006 - typer copies it
@@ -94,6 +98,7 @@ def run(
         seed=seed,
         config=config,
         overrides=[*(f"{key}={value}" for key, value in asked.items() if value is not None), *set_],
+        dry_run=dry_run,
     )
 
 
@@ -206,6 +211,20 @@ def report(
         typer.echo(reports.build(folders[0]))
     else:
         raise SettingsError("several runs go on one page: say where, as in --out seeds.html")
+
+
+@app.command()
+def compare(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of runs or evaluations judged on the same problems.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write the comparison as a page of HTML to this file.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Set checkpoints side by side: metrics, paired differences and costs."""
+    from inward.cli import comparing
+
+    comparing.compare(folders, out, as_json=as_json)
 
 
 def main() -> None:

@@ -129,8 +129,19 @@ def show_summary(summary: Mapping[str, Any]) -> None:
         cells = [_cell(before[key])]
         if after:
             cells += [_cell(after[key]), _cell(difference[key], signed=True)]
-        table.add_row(label, *cells)
+        table.add_row(label.replace("@k", f"@{summary['pass_k']}"), *cells)
     console.print(table)
+
+
+def show_kept(summary: Mapping[str, Any]) -> None:
+    """Print which checkpoint was kept and why, and the findings, where a method keeps several."""
+    if summary["kept_step"] is None:
+        return
+    fired = f"the rule fired at step {summary['stop_step']}" if summary["stop_step"] else "the rule did not fire"
+    why = f"; {fired}: {summary['stop_reason']}" if summary["stop_reason"] else ""
+    note(f"kept        step {summary['kept_step']} of {summary['counts']['steps']}{why}")
+    for finding in summary["findings"]:
+        note(f"{finding['severity']:<11} {finding['name']}: {finding['evidence']}")
 
 
 def show_curve(summary: Mapping[str, Any]) -> None:

@@ -25,10 +25,11 @@ def diagnosis(folder: RunFolder) -> dict[str, Any]:
     decided = diagnose.decide(history.probes, settings)
     ended = trained(folder)
     several = "kept_step" in ended if ended else len(history.probes) > 1
+    ruled = several and folder.manifest.settings.get("stop", {}) is not None
     return {
         "kept_step": ended.get("kept_step", decided.kept_step) if several else None,
-        "stop_step": decided.stop_step if several else None,
-        "stop_reason": decided.stop_reason if several else None,
+        "stop_step": decided.stop_step if ruled else None,
+        "stop_reason": decided.stop_reason if ruled else None,
         "findings": diagnose.findings(history, settings),
     }
 

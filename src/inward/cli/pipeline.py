@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from inward import diagnose, evaluate, report
-from inward.cli import console, inputs
+from inward.cli import console, dry, inputs
 from inward.cli.diagnosis import diagnosis, trained
 from inward.cli.judge import judge
 from inward.config import RunConfig, evaluate_config, run_config
@@ -45,9 +45,13 @@ def run(
     seed: int,
     config: Path | None,
     overrides: Sequence[str],
+    dry_run: bool = False,
 ) -> None:
     """A method from prompts to checkpoint, judged before and after where problems are given."""
     cfg = run_config(method, model, config, overrides)
+    if dry_run:
+        dry.show(cfg, model, prompts, eval_task=eval_task, eval_data=eval_data, seed=seed)
+        return
     console.note(f"{method} from {model}, settings: {cfg.recipe}")
     start = inputs.start_from(model, cfg.settings.model)
     _check(start, cfg)
@@ -72,7 +76,9 @@ def run(
         after = _judge(_kept(out, "checkpoint", cfg), problems, task, folder, "after", cfg)
         curve = _along(before, after, problems, task, folder, cfg)
         write_summary(folder, task, model, before, after, warned, curve)
-    console.show_summary(folder.read_json("summary.json"))
+    summary = folder.read_json("summary.json")
+    console.show_summary(summary)
+    console.show_kept(summary)
     console.show_places(out, checkpoint=True)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from peft import PeftModel
 from torch import nn
 from transformers.modeling_utils import PreTrainedModel
 
@@ -123,8 +124,9 @@ class Keeping:
         return decide(history(self.folder).probes, self.prober.settings) if self.prober else None
 
     def policy(self, model: nn.Module) -> Policy:
-        """The start policy with another model, such as the one in training."""
-        return Policy(model=cast(PreTrainedModel, model), **self.about)
+        """The start policy with another model, such as the one in training, its adapters inside it."""
+        plain = cast(Any, model).get_base_model() if isinstance(model, PeftModel) else model
+        return Policy(model=cast(PreTrainedModel, plain), **self.about)
 
     @property
     def _stops(self) -> bool:

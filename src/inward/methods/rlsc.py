@@ -97,7 +97,7 @@ def _train(
 
     def draw(model: nn.Module, asked: Sequence[Prompt], step: int) -> Samples:
         policy = keeping.policy(model)
-        # A prompt met twice in a step, or again in another, is drawn from other random streams.
+        # A prompt met again in another step is drawn from other random streams.
         groups = list(sample(asked, policy, sampling.params(policy, seed * 1_000_003 + step)))
         _monitor(groups, policy, folder, settings.answer, step)
         return _samples(groups, settings.answer)

@@ -82,6 +82,9 @@ MONITORED = (
     Figure(caption="KL to the start model", unit="nats per token", monitored=(("KL", "kl"),)),
     Figure(caption="Repetition", unit="share of 4-grams", monitored=(("repeated", "repetition"),)),
     Figure(caption="Transitional words", unit="share of words", monitored=(("but, wait, ...", "transitional_ratio"),)),
+    Figure(caption="Weight that is alpha", unit="share of weight", monitored=(("alpha", "alpha_share"),), whole=True),
+    Figure(caption="Weight before alpha", unit="mean over samples", monitored=(("weight", "weight_mean"),)),
+    Figure(caption="Log-probability of a training sample", unit="nats", monitored=(("mean", "logprob_sum"),)),
 )  # fmt: skip
 TICK_SPACE = 1 / 12
 """Least distance of two labels under a figure, as a share of its width."""

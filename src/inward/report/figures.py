@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from inward.report.markup import counted, decimal, esc
+from inward.report.markup import counted, decimal, esc, significant
 from inward.types import CalibrationReport, Estimate
 
 WIDTH = 420.0
@@ -221,7 +221,7 @@ def _curve(plot: Plot, one: Series) -> Iterator[str]:
     if not one.thin and len(one.points) <= MAX_DOTS:
         for x, y in one.points:
             yield (
-                f"<g><title>{esc(one.name)}: {_short(x)}, {decimal(y)}</title>"
+                f"<g><title>{esc(one.name)}: {_short(x)}, {significant(y)}</title>"
                 f'<circle class="dot {one.style}" cx="{_n(plot.x(x))}" cy="{_n(plot.y(y))}" r="3.5"/></g>'
             )
     if one.ring is not None:
@@ -323,6 +323,8 @@ def _fifths(low: float, high: float) -> list[float]:
 
 def _tick(value: float, span: float) -> str:
     """Write a label of an axis of five steps with the decimals that its steps need."""
+    if span < 1e-3:
+        return (f"{value:.1e}" if value else "0").replace("-", "−")
     places = max(2, 2 - math.floor(math.log10(span)))
     shown = f"{round(value, places) + 0.0:,.{places}f}".rstrip("0").rstrip(".")
     return shown.replace("-", "−")

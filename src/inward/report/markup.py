@@ -37,6 +37,13 @@ def decimal(value: float, places: int = 3, *, signed: bool = False) -> str:
     return shown.replace("-", "−")
 
 
+def significant(value: float, *, signed: bool = False) -> str:
+    """Write `value` with three places, or as `7.5e−14` where these would all be zeros and it is not."""
+    if not math.isfinite(value) or value == 0 or abs(value) >= 0.001:
+        return decimal(value, signed=signed)
+    return f"{value:{'+' if signed else ''}.1e}".replace("-", "−")
+
+
 def percent(value: float, places: int = 1) -> str:
     """Write a share as a percentage: 0.178 gives `17.8%`."""
     return f"{decimal(100 * value, places)}%" if math.isfinite(value) else NOTHING

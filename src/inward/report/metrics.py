@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from inward.report.markup import NOTHING, decimal, percent
+from inward.report.markup import NOTHING, decimal, percent, significant
 from inward.types import Estimate
 
 
@@ -20,7 +20,7 @@ class Metric:
     better: int = 0
     """1 where higher is better, -1 where lower is, 0 where neither."""
     unit: str = "score"
-    """`share` (shown in percent, differences in points), `score`, `nats` or `tokens`."""
+    """`share` (shown in percent, differences in points), `score`, `probability` (may be tiny), `nats` or `tokens`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +72,22 @@ GROUPS: Mapping[str, tuple[Metric, ...]] = {
         _share("answer_rate", "Answered", "Completions in which an answer was found."),
         _share("truncated_rate", "Cut off", "Completions cut at the length limit.", -1),
     ),
+    "Sharpness, right or wrong": (
+        _share("answer_collision", "Same answer", "Chance that two samples of a problem give the same answer.", 0),
+        Metric(key="answer_entropy", label="Entropy of answers", about="Of a problem's samples, in nats.", unit="nats"),
+        Metric(
+            key="sequence_logprob",
+            label="Log-probability of a sample",
+            about="All tokens of a completion together, in nats.",
+            unit="nats",
+        ),
+        Metric(
+            key="sequence_collision",
+            label="Same completion",
+            about="Chance that two samples of a problem are the same token by token.",
+            unit="probability",
+        ),
+    ),
 }
 METRICS: Mapping[str, Metric] = {metric.key: metric for group in GROUPS.values() for metric in group}
 
@@ -89,6 +105,8 @@ def number(metric: Metric, value: float) -> str:
             return percent(value)
         case "tokens":
             return decimal(value, 1)
+        case "probability":
+            return significant(value)
         case _:
             return decimal(value)
 
@@ -98,6 +116,8 @@ def change(metric: Metric, value: float, *, unit: bool = True) -> str:
     if metric.unit == "share":
         shown = decimal(100 * value, 1, signed=True)
         return f"{shown} points" if unit and shown != NOTHING else shown
+    if metric.unit == "probability":
+        return significant(value, signed=True)
     return decimal(value, 1 if metric.unit == "tokens" else 3, signed=True)
 
 

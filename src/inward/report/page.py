@@ -11,6 +11,7 @@ from inward.report.data import RunData
 from inward.report.figures import ranges
 from inward.report.markup import NOTHING, esc
 from inward.report.metrics import GROUPS, METRICS, Metric, change, get, interval, number, verdict
+from inward.report.sharpening import sharpening
 from inward.report.words import headline
 from inward.types import Estimate
 
@@ -33,10 +34,11 @@ def render(data: RunData) -> str:
     shown = [
         ("result", "Result", _result(data)),
         ("findings", "What the training shows", training.shown(data)),
-        ("along", "Along the way", along(data.curve, "step", data.progress) + training.words(data.progress)),
+        ("along", "Along the way", _along(data)),
         ("prompts", "One prompt along the way", training.prompts_along(data)),
         ("metrics", "All metrics", _metrics(data)),
         ("calibration", "Calibration", sections.calibration(data)),
+        ("sharpening", "Sharpening", sharpening(data)),
         ("cost", "What it cost", sections.price(data)),
         ("training", "Training data", sections.training(data)),
         ("traces", "Traces", sections.traces(data)),
@@ -159,6 +161,10 @@ def _card(metric: Metric, data: RunData) -> str:
         f'<div class="card"><h3>{metric.label}</h3><p class="value">{was}{number(metric, last.value)}</p>'
         f'{pill}<p class="change">{change_line}</p>{ranges(drawn)}</div>'
     )
+
+
+def _along(data: RunData) -> str:
+    return training.alpha(data) + along(data.curve, "step", data.progress) + training.words(data.progress)
 
 
 def _metrics(data: RunData) -> str:

@@ -42,7 +42,7 @@ def progress(folder: RunFolder, summary: Mapping[str, Any]) -> Progress:
             seen[event["event"]][float(event["step"])] = event  # a resumed training may log a step twice
     points = [(float(point["step"]), point) for point in summary.get("curve") or ()]
     steps = [*seen["monitor"], *seen["probe"], *seen["train"], *(step for step, _ in points)]
-    monitors = _monitors(seen["monitor"], seen["train"])
+    monitors = _monitors(seen["monitor"], seen["train"]) | _weights(folder, seen["train"])
     if "reward" not in monitors:
         monitors["reward"] = _known(points, "reward")
     return Progress(
@@ -68,6 +68,17 @@ def _monitors(
         rows.append((step, {**event, "kl": kl}))
     names = {name for _, row in rows for name, value in row.items() if isinstance(value, int | float)} - {"step"}
     return {name: _known(rows, name) for name in sorted(names)}
+
+
+def _weights(folder: RunFolder, trained: Mapping[float, Mapping[str, Any]]) -> dict[str, Points]:
+    """What RLSC logs of its weights, by the step after which their samples were drawn, as monitors are."""
+    optim = folder.manifest.settings.get("optim")
+    if folder.manifest.method != "rlsc" or not isinstance(optim, Mapping):
+        return {}
+    # Its controls log weights, too, that their losses do not hold.
+    names = ("alpha_share", "weight_mean", "logprob_sum") if optim.get("loss") == "rlsc" else ("logprob_sum",)
+    rows = [(step - 1, event) for step, event in sorted(trained.items())]
+    return {name: _known(rows, name) for name in names}
 
 
 def _known(rows: Sequence[tuple[float, Mapping[str, Any]]], name: str) -> Points:

@@ -46,10 +46,10 @@ def cost(data: RunData) -> list[str]:
     if data.before is None or data.after is None:
         return []
     ranking = [_ranking(data)]
-    surety = [_moved(data, "confidence", "Mean confidence"), _saturation(data)]
+    surety = [moved(data, "confidence", "Mean confidence"), _saturation(data)]
     samples = [
-        _moved(data, "ece_sampled", "ECE of the sampled answers"),
-        _moved(data, "pass_at_k", "Problems with at least one right sample"),
+        moved(data, "ece_sampled", "ECE of the sampled answers"),
+        moved(data, "pass_at_k", "Problems with at least one right sample"),
     ]
     paragraphs = [" ".join(filter(None, sentences)) for sentences in (ranking, surety, samples)]
     return [paragraph for paragraph in paragraphs if paragraph]
@@ -85,6 +85,17 @@ def loading(checkpoint: str) -> str:
     )
 
 
+def moved(data: RunData, key: str, name: str) -> str:
+    """Write `Name: <b>old → new</b> (verdict).`; empty where one of the two is missing."""
+    before, after = get(data.before, key), get(data.after, key)
+    if before is None or after is None:
+        return ""
+    metric = METRICS[key]
+    word = verdict(metric, get(data.difference, key)).word
+    judged = "" if word == NOTHING else f" ({word})"
+    return f"{name}: <b>{number(metric, before.value)} → {number(metric, after.value)}</b>{judged}."
+
+
 def _compared(data: RunData, old: str, new: str, labels: str) -> tuple[str, str]:
     metric = METRICS["greedy_accuracy"]
     difference = get(data.difference, metric.key)
@@ -108,24 +119,14 @@ def _trained_on(data: RunData) -> str:
     return f"the control reward {reward}" if reward in CONTROLS else "its own confidence"
 
 
-def _moved(data: RunData, key: str, name: str) -> str:
-    before, after = get(data.before, key), get(data.after, key)
-    if before is None or after is None:
-        return ""
-    metric = METRICS[key]
-    word = verdict(metric, get(data.difference, key)).word
-    judged = "" if word == NOTHING else f" ({word})"
-    return f"{name}: <b>{number(metric, before.value)} → {number(metric, after.value)}</b>{judged}."
-
-
 def _ranking(data: RunData) -> str:
     after = get(data.after, "auroc")
-    moved = _moved(data, "auroc", "AUROC of the greedy answers")
-    if after is None or not moved:
+    said = moved(data, "auroc", "AUROC of the greedy answers")
+    if after is None or not said:
         return ""
     if after.value < NEAR_CHANCE:
-        return f"{moved} That is near chance (0.5): how sure the model is says little about whether it is right."
-    return f"{moved} Chance is 0.5: confidence still tells right answers from wrong ones to that degree."
+        return f"{said} That is near chance (0.5): how sure the model is says little about whether it is right."
+    return f"{said} Chance is 0.5: confidence still tells right answers from wrong ones to that degree."
 
 
 def _saturation(data: RunData) -> str:

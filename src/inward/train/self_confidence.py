@@ -8,6 +8,8 @@ minimises the entropy of the next token along the samples instead (`loss=entropy
 from __future__ import annotations
 
 import copy
+import dataclasses
+import pickle
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -155,36 +157,52 @@ def self_confidence(
         cpu = policy.device.type == "cpu"
         accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if policy.device.type == "cuda" else "no")
         pad_id = int(cast(Any, load_tokenizer(start, model)).pad_token_id or 0)
-        trained = _adapted(policy, settings.lora)
+        trained = _adapted(policy, settings.lora)  # an adapter goes into the policy, too
         parameters = [parameter for parameter in trained.parameters() if parameter.requires_grad]
         plain = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
         scorer, optimizer = cast(Any, accelerator.prepare(_Scorer(trained, pad_id, settings.scored_at), plain))
-    order = in_order(prompts, settings.steps * settings.prompts_per_step, seed)
+    order = _told_apart(in_order(prompts, settings.steps * settings.prompts_per_step, seed), settings.prompts_per_step)
     share = settings.prompts_per_step // accelerator.num_processes
+
+    def drawn(step: int) -> Samples:
+        first = step * settings.prompts_per_step + accelerator.process_index * share
+        with evaluating(policy):
+            return draw(policy, order[first : first + share], step)
+
+    fixed = None if settings.regenerate else drawn(0)
     done = _resume(work, trained, optimizer)
     progress(done, settings.steps)
 
     def told(step: int) -> bool:
         answer = [False]
         if accelerator.is_main_process:
-            with evaluating(trained):
-                answer = [at_checkpoint(step, trained, lambda out: _write(trained, start, out, model))]
+            with evaluating(policy):
+                # A copy, since saving merges adapters.
+                answer = [at_checkpoint(step, policy, lambda out: save(copy.deepcopy(trained), start, out, model))]
         return bool(broadcast_object_list(answer)[0])
 
     ended = bool(done) and told(done)
     while done < settings.steps and not ended:
-        first = (0 if not settings.regenerate else done) * settings.prompts_per_step + accelerator.process_index * share
-        with evaluating(trained):
-            samples = draw(trained, order[first : first + share], done if settings.regenerate else 0)
-        metrics = _update(accelerator, scorer, optimizer, samples, settings)
+        metrics = _update(accelerator, scorer, optimizer, fixed or drawn(done), settings)
         done += 1
         log({"step": float(done), **metrics})
         progress(done, settings.steps)
         if done % settings.save_every == 0 or done == settings.steps:
-            _save_state(work, done, trained, optimizer, main=accelerator.is_main_process)
+            if accelerator.is_main_process:
+                _save_state(work, done, trained, optimizer)
             accelerator.wait_for_everyone()
             ended = told(done)
     return done
+
+
+def _told_apart(order: Sequence[Prompt], per_step: int) -> list[Prompt]:
+    """The same prompts; one met again within a step gets an id of its own, since ids key the random streams."""
+    apart: list[Prompt] = []
+    for position, prompt in enumerate(order):
+        earlier = order[position - position % per_step : position]
+        again = sum(one.id == prompt.id for one in earlier)
+        apart.append(dataclasses.replace(prompt, id=f"{prompt.id}#{again + 1}") if again else prompt)
+    return apart
 
 
 class _Scorer(nn.Module):
@@ -206,6 +224,7 @@ def _update(
     """One optimizer step on all samples; returns its metrics, over the samples of all processes."""
     pairs = list(zip(samples.prompt_ids, samples.completion_ids, strict=True))
     rows = [row for row, (_, completion) in enumerate(pairs) if completion]
+    assert rows, "sampling gives every completion at least one token"
     counts = torch.tensor([len(rows), sum(len(ids) for _, ids in pairs)], device=accelerator.device)
     divisor = _divisor(settings, *accelerator.reduce(counts).tolist())
     seen: list[tuple[Tensor, ...]] = []
@@ -253,9 +272,10 @@ def _divisor(settings: SelfConfidenceSettings, num_samples: int, num_tokens: int
 
 
 def _adapted(policy: Any, lora: LoraSettings | None) -> nn.Module:
+    """The policy with its adapter, without dropout: what is trained is the probability of the policy that sampled."""
     from peft import get_peft_model
 
-    return get_peft_model(policy, peft_config(lora, policy)) if lora else policy
+    return (get_peft_model(policy, peft_config(lora, policy)) if lora else policy).eval()
 
 
 def _checkpoints(work: Path) -> Iterator[Path]:
@@ -263,11 +283,8 @@ def _checkpoints(work: Path) -> Iterator[Path]:
     yield from sorted(work.glob("checkpoint-*"), key=lambda folder: -int(folder.name.rpartition("-")[2]))
 
 
-def _save_state(work: Path, done: int, trained: nn.Module, optimizer: Any, *, main: bool) -> None:
-    """Write a trainer checkpoint, whole or not at all, and remove those before it."""
-    if not main:
-        return
-    older = list(_checkpoints(work))
+def _save_state(work: Path, done: int, trained: nn.Module, optimizer: Any) -> None:
+    """Write a trainer checkpoint, whole or not at all, and remove the others."""
     unfinished = work / f"unfinished-{done}"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -276,25 +293,19 @@ def _save_state(work: Path, done: int, trained: nn.Module, optimizer: Any, *, ma
     target = work / f"checkpoint-{done}"
     shutil.rmtree(target, ignore_errors=True)
     unfinished.rename(target)
-    for folder in older:
+    for folder in _checkpoints(work):
         if folder != target:
             shutil.rmtree(folder)
 
 
 def _resume(work: Path, trained: nn.Module, optimizer: Any) -> int:
-    """Load the newest trainer checkpoint, if any; returns the number of steps done."""
-    newest = next(_checkpoints(work), None)
-    if newest is None:
-        return 0
-    state = torch.load(newest / STATE, weights_only=True)
-    with torch.no_grad():
-        for name, parameter in trained.named_parameters():
-            if parameter.requires_grad:
-                parameter.copy_(state["weights"][name])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["done"])
-
-
-def _write(trained: nn.Module, start: Path, out: Path, model: ModelSettings) -> None:
-    """A plain checkpoint of the policy as it is now, which itself stays as it is."""
-    save(copy.deepcopy(trained), start, out, model)
+    """Load the newest trainer checkpoint that can be read, if any; returns the number of steps done."""
+    for folder in _checkpoints(work):
+        try:
+            state = torch.load(folder / STATE, weights_only=True)
+        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError):
+            continue  # torn where the machine went down; the next one replaces it
+        trained.load_state_dict(state["weights"], strict=False)  # what is not trained is as in the start checkpoint
+        optimizer.load_state_dict(state["optimizer"])
+        return int(state["done"])
+    return 0

@@ -1,0 +1,389 @@
+"""`inward compare`: checkpoints judged on the same problems, side by side. Needs neither torch nor a model."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import typer
+from rich.box import SIMPLE
+from rich.markup import escape
+from rich.table import Table
+
+from inward import evaluate
+from inward.cli import console
+from inward.cli.diagnosis import trained
+from inward.errors import RunFolderError, SettingsError
+from inward.report import compare_page
+from inward.report.compare_page import COSTS, Comparison, Estimates, Group, Run, Spread, spread, value_of
+from inward.report.reading import summary_of
+from inward.runs import RunFolder, from_json, to_json
+from inward.runs.files import write_atomic
+from inward.types import Artifact, Estimate, EvalItem, EvalReport
+
+SHOWN = (
+    ("greedy_accuracy", "greedy accuracy"),
+    ("greedy_accuracy_lenient", "greedy, lenient"),
+    ("sampled_accuracy", "sampled accuracy"),
+    ("sampled_accuracy_lenient", "sampled, lenient"),
+    ("majority_accuracy", "majority accuracy"),
+    ("pass_at_k", "pass@k"),
+    ("ece", "ECE, greedy"),
+    ("brier", "Brier, greedy"),
+    ("auroc", "AUROC, greedy"),
+    ("ece_sampled", "ECE, sampled"),
+    ("brier_sampled", "Brier, sampled"),
+    ("auroc_sampled", "AUROC, sampled"),
+    ("entropy", "entropy, nats"),
+    ("length", "length, tokens"),
+)
+TRAINING = ("sample", "score", "rank", "train")
+"""Keys of `seconds` in summary.json that are training and not evaluation."""
+NOT_THE_JUDGING = ("num_samples", "num_problems", "batch_rows")
+"""Evaluation settings that may differ: metrics allow for the first, the hash of the problems covers the second, and
+the third changes speed alone."""
+OF_SAMPLES = ("sampled_accuracy", "sampled_accuracy_lenient", "ece_sampled", "brier_sampled", "auroc_sampled")
+OF_K = ("pass_at_k", "majority_accuracy")
+OF_EITHER = ("entropy", "length", "truncated_rate")
+"""Of the samples, but of the greedy traces where there are none."""
+LABEL_WIDTH, CELL_WIDTH = 20, 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """One judged checkpoint as it lies in a run folder."""
+
+    folder: RunFolder
+    report: EvalReport
+    items: Sequence[EvalItem]
+
+
+def compare(paths: Sequence[Path], out: Path | None, *, as_json: bool) -> None:
+    """Print the comparison of some run folders, and write it as a page where `out` says.
+
+    Raises:
+        SettingsError: A folder is given twice, or two were judged on other problems or with other settings.
+        RunFolderError: A folder is no run folder, or its run was not judged or has not come to its end.
+    """
+    data = compared(paths)
+    if out is not None:
+        write_atomic(out, compare_page.render(data).encode("utf-8"))
+    if as_json:
+        typer.echo(to_json(plain(data), indent=2))
+    else:
+        show(data)
+    if out is not None:
+        console.console.print(f"page  {escape(str(out))}", soft_wrap=True)
+
+
+def compared(paths: Sequence[Path]) -> Comparison:
+    """Read, check and compare; see `compare`."""
+    _refuse_twice(paths)
+    runs = [_checkpoint(RunFolder.read(path)) for path in paths]
+    for run in runs[1:]:
+        _refuse_other(runs[0].folder, run.folder)
+    start = next((_checkpoint(run.folder, "before") for run in runs if _has(run.folder, "after", "before")), None)
+    everything = [*([start] if start else []), *runs]
+    withheld = _withheld(everything)
+    grouped = _grouped(runs)
+    groups = [
+        Group(label=label, runs=[_run(one, start, grouped[0][1] if position else (), withheld) for one in members])
+        for position, (label, members) in enumerate(grouped)
+    ]
+    evaluation = cast(Artifact, runs[0].folder.manifest.evaluation)
+    ks = {one.report.pass_k for one in everything}
+    return Comparison(
+        task=evaluation.name,
+        num_problems=len(runs[0].items),
+        start_name=start.folder.manifest.start.name if start else None,
+        start=_kept(start.report.metrics, withheld) if start else None,
+        groups=groups,
+        pass_k=ks.pop() if len(ks) == 1 else None,
+        withheld=withheld,
+        warnings=list(_warnings(runs, start)),
+    )
+
+
+def _refuse_twice(paths: Sequence[Path]) -> None:
+    seen: set[str] = set()
+    for path in paths:
+        place = os.path.realpath(path)
+        if place in seen:
+            raise SettingsError(f"{path} is given twice; name every run once")
+        seen.add(place)
+
+
+def _has(folder: RunFolder, *stages: str) -> bool:
+    return all((folder.path / stage / "report.json").exists() for stage in stages)
+
+
+def _checkpoint(folder: RunFolder, stage: str | None = None) -> Checkpoint:
+    """Read the trained checkpoint of a run, or the one that an evaluation judged."""
+    name = stage or ("before" if folder.manifest.method == "evaluate" else "after")
+    if folder.manifest.evaluation is None or not _has(folder, name):
+        raise RunFolderError(
+            f"{folder.path} holds no judged checkpoint ({name}/report.json); run a method with --eval-task or "
+            "--eval-data to its end, or judge its checkpoint with inward evaluate"
+        )
+    report = from_json(EvalReport, folder.read_json(f"{name}/report.json"))
+    return Checkpoint(folder=folder, report=report, items=list(folder.records(f"{name}/items", EvalItem)))
+
+
+def _refuse_other(first: RunFolder, other: RunFolder) -> None:
+    """Refuse a run that was judged on other problems than the first, or with other settings."""
+    here, there = _judging(first), _judging(other)
+    differing = [
+        f"  {name}: {first.path} has {to_json(here.get(name))}, {other.path} has {to_json(there.get(name))}"
+        for name in {**here, **there}
+        if here.get(name) != there.get(name)
+    ]
+    if differing:
+        raise SettingsError(
+            "\n".join(["these checkpoints were not judged alike:", *differing])
+            + "\ncompare runs judged on the same problems with the same settings; inward evaluate judges one again"
+        )
+
+
+def _judging(folder: RunFolder) -> dict[str, object]:
+    """Everything that has to be the same for two judgements to be comparable."""
+    found: dict[str, object] = {"problems.sha256": cast(Artifact, folder.manifest.evaluation).sha256}
+    for table in ("evaluation", "answer"):
+        for key, value in cast("Mapping[str, object]", folder.manifest.settings.get(table, {})).items():
+            if key not in NOT_THE_JUDGING:
+                found[f"{table}.{key}"] = value
+    return found
+
+
+def _withheld(judged: Sequence[Checkpoint]) -> dict[str, str]:
+    """Metrics that depend on the number of samples, where that differs; and why they are left out."""
+    ks = sorted({one.report.pass_k for one in judged})
+    if len(ks) == 1:
+        return {}
+    shown = ", ".join(map(str, ks[:-1])) + f" and {ks[-1]}"
+    withheld: dict[str, str] = dict.fromkeys(
+        OF_K, f"depends on the number of samples a problem, which here are {shown}"
+    )
+    if ks[0] == 0:
+        withheld |= dict.fromkeys(
+            OF_EITHER, "is of the samples, and of the greedy traces where there are none, as here"
+        )
+        withheld |= dict.fromkeys(OF_SAMPLES, "needs samples, and not every checkpoint here has any")
+    return withheld
+
+
+def _kept(metrics: Estimates, withheld: Mapping[str, str]) -> Estimates:
+    return {key: value for key, value in metrics.items() if key not in withheld}
+
+
+def _grouped(runs: Sequence[Checkpoint]) -> list[tuple[str, list[Checkpoint]]]:
+    """Runs that differ in their seed alone, under the label of what they are, in the order given."""
+    found: dict[str, list[Checkpoint]] = {}
+    for run in runs:
+        found.setdefault(_kind(run), []).append(run)
+    groups = [sorted(members, key=lambda run: run.folder.manifest.seed) for members in found.values()]
+    labels = [_label(members) for members in groups]
+    return [
+        (label if labels.count(label) == 1 else _names(members), members)
+        for label, members in zip(labels, groups, strict=True)
+    ]
+
+
+def _kind(run: Checkpoint) -> str:
+    """Everything of a run but its seed; prompts made for a seed differ with it, so their hash does not count."""
+    manifest = run.folder.manifest
+    prompts = manifest.data and [manifest.data.name, manifest.data.num_records]
+    return to_json([manifest.method, manifest.settings, manifest.start.sha256, prompts, manifest.labels_used])
+
+
+def _label(members: Sequence[Checkpoint]) -> str:
+    manifest = members[0].folder.manifest
+    optim = cast("Mapping[str, Any]", manifest.settings.get("optim", {}))
+    if manifest.method == "evaluate":
+        return manifest.start.name
+    parts = [manifest.method]
+    match manifest.method:
+        case "rlif":
+            parts.append(str(manifest.settings.get("reward")))
+            if manifest.settings.get("length_norm", "mean") != "mean":
+                parts.append(str(manifest.settings["length_norm"]))
+        case "rlsc":
+            parts.append(str(optim.get("weight") if optim.get("loss") == "rlsc" else optim.get("loss")))
+        case _:
+            parts.append(str(manifest.settings.get("confidence", "")))
+    seeds = ", ".join(str(run.folder.manifest.seed) for run in members)
+    return f"{' '.join(filter(None, parts))}, {'seed' if len(members) == 1 else 'seeds'} {seeds}"
+
+
+def _names(members: Sequence[Checkpoint]) -> str:
+    return ", ".join(_name(run.folder) for run in members)
+
+
+def _name(folder: RunFolder) -> str:
+    return Path(os.path.realpath(folder.path)).name
+
+
+def _run(one: Checkpoint, start: Checkpoint | None, first: Sequence[Checkpoint], withheld: Mapping[str, str]) -> Run:
+    """A run with its differences to the start model, and to the run of the first group with the same seed, if any."""
+    seed = one.folder.manifest.seed
+    against = next((run for run in first if run.folder.manifest.seed == seed), first[0] if first else None)
+    return Run(
+        name=_name(one.folder),
+        manifest=one.folder.manifest,
+        metrics=_kept(one.report.metrics, withheld),
+        from_start=_kept(evaluate.compare(start.items, one.items), withheld) if start else None,
+        from_first=_kept(evaluate.compare(against.items, one.items), withheld) if against else None,
+        cost=_cost(one.folder),
+    )
+
+
+def _cost(folder: RunFolder) -> dict[str, float | None]:
+    """Seconds of training, traces drawn for it and optimizer steps; nothing for an evaluation."""
+    if folder.manifest.data is None:
+        return dict.fromkeys(COSTS)
+    summary = summary_of(folder)
+    monitored = [event["traces"] for event in folder.events() if event["event"] == "monitor" and "traces" in event]
+    traces = (summary.get("counts") or {}).get("traces", sum(monitored) if monitored else None)
+    steps = trained(folder).get("steps")
+    return {
+        "seconds": float(sum(summary["seconds"].get(stage, 0.0) for stage in TRAINING)),
+        "traces": None if traces is None else float(traces),
+        "steps": None if steps is None else float(steps),
+    }
+
+
+def _warnings(runs: Sequence[Checkpoint], start: Checkpoint | None) -> Iterator[str]:
+    if start is None:
+        return
+    origin = start.folder.manifest.start
+    others = [
+        run.folder for run in runs if run.folder.manifest.data and run.folder.manifest.start.sha256 != origin.sha256
+    ]
+    if others:
+        named = ", ".join(f"{_name(folder)} ({folder.manifest.start.name})" for folder in others)
+        yield f"the start model shown is {origin.name}; trained from another one: {named}"
+
+
+def show(data: Comparison) -> None:
+    """Print the metrics, the differences to the start model and to the first group, and the costs."""
+    for warning in data.warnings:
+        console.console.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
+    on = f"{data.task}, {data.num_problems} problems"
+    several = ", mean and range over seeds" if any(len(group.runs) > 1 for group in data.groups) else ""
+    starts = [] if data.start is None else [(f"start: {data.start_name}", _column(data.start))]
+    columns = [*starts, *((group.label, _values(group) | _costs(group)) for group in data.groups)]
+    _tables(f"{on} (95% intervals{several})", columns, data, costs=True)
+    if data.start is not None:
+        columns = [(group.label, _differences(group, start=True)) for group in data.groups]
+        _tables(f"paired differences to {data.start_name}", columns, data)
+    columns = [(group.label, _differences(group, start=False)) for group in data.groups[1:]]
+    _tables(f"paired differences to {data.groups[0].label}", columns, data)
+    for reason in dict.fromkeys(data.withheld.values()):
+        keys = [label for key, label in SHOWN if data.withheld.get(key) == reason]
+        if keys:
+            console.note(f"- {', '.join(keys)}: {reason}")
+
+
+Cells = dict[str, str]
+
+
+def _column(metrics: Estimates) -> Cells:
+    return {key: _cell(metrics[key]) for key, _ in SHOWN if key in metrics}
+
+
+def _values(group: Group) -> Cells:
+    if len(group.runs) == 1:
+        return _column(group.runs[0].metrics)
+    return {key: _spread(spread([value_of(run.metrics, key) for run in group.runs])) for key, _ in SHOWN}
+
+
+def _differences(group: Group, *, start: bool) -> Cells:
+    found = [(run.from_start if start else run.from_first) or {} for run in group.runs]
+    if len(found) == 1:
+        return {key: _cell(found[0][key], signed=True) for key, _ in SHOWN if key in found[0]}
+    return {key: _spread(spread([value_of(one, key) for one in found]), signed=True) for key, _ in SHOWN}
+
+
+def _costs(group: Group) -> Cells:
+    return {key: _price(spread([run.cost[key] for run in group.runs])) for key in COSTS}
+
+
+def _price(found: Spread | None) -> str:
+    if found is None:
+        return "-"
+    return f"{found.mean:,.0f}" + (f"\n{found.low:,.0f}..{found.high:,.0f}" if found.low < found.high else "")
+
+
+def _spread(found: Spread | None, *, signed: bool = False) -> str:
+    return "-" if found is None else _number(found.mean, "{}..{}", found.low, found.high, signed=signed)
+
+
+def _cell(one: Estimate, *, signed: bool = False) -> str:
+    return "-" if math.isnan(one.value) else _number(one.value, "[{},{}]", one.low, one.high, signed=signed)
+
+
+def _number(value: float, form: str, low: float, high: float, *, signed: bool) -> str:
+    """A number, and its range on a line of its own: beside it, there would be room for two runs on a terminal."""
+    sign, digits = "+" if signed else "", 2 if abs(value) < 10 else 1
+    ends = form.format(f"{low:{sign}.{digits}f}", f"{high:{sign}.{digits}f}")
+    return f"{value:{sign}.{digits + (digits > 1)}f}\n{ends}"
+
+
+def _tables(title: str, columns: Sequence[tuple[str, Cells]], data: Comparison, *, costs: bool = False) -> None:
+    """Print columns in as many tables as the terminal's width asks for."""
+    room = max(1, (console.console.width - LABEL_WIDTH) // CELL_WIDTH)
+    k = "" if data.pass_k is None else str(data.pass_k)
+    labels = (
+        dict(SHOWN)
+        | ({"pass_at_k": f"pass@{k}"} if k else {})
+        | ({key: label.lower() for key, label in COSTS.items()} if costs else {})
+    )
+    for first in range(0, len(columns), room):
+        table = Table(title=escape(title), title_justify="left", box=SIMPLE, padding=(0, 1), pad_edge=False)
+        table.add_column("", no_wrap=True)
+        for label, _ in columns[first : first + room]:
+            heading = label.replace(" ", "\n", 1).replace(", seed", "\nseed")
+            table.add_column(escape(heading), justify="right")
+        for key, label in labels.items():
+            table.add_row(label, *(escape(cells.get(key, "-")) for _, cells in columns[first : first + room]))
+        console.console.print(table)
+
+
+def plain(data: Comparison) -> dict[str, Any]:
+    """Everything as JSON holds it; estimates carry their intervals, groups the mean and the range over their runs."""
+    return {
+        "task": data.task,
+        "problems": data.num_problems,
+        "pass_k": data.pass_k,
+        "start": None if data.start is None else {"model": data.start_name, "metrics": data.start},
+        "groups": [
+            {
+                "label": group.label,
+                "metrics": {
+                    key: spread([value_of(run.metrics, key) for run in group.runs])
+                    for key in evaluate.METRICS
+                    if key not in data.withheld
+                },
+                "runs": [
+                    {
+                        "folder": run.name,
+                        "method": run.manifest.method,
+                        "model": run.manifest.start.name,
+                        "seed": run.manifest.seed,
+                        "labels_used": run.manifest.labels_used,
+                        "metrics": run.metrics,
+                        "from_start": run.from_start,
+                        "from_first": run.from_first,
+                        "cost": run.cost,
+                    }
+                    for run in group.runs
+                ],
+            }
+            for group in data.groups
+        ],
+        "withheld": data.withheld,
+        "warnings": data.warnings,
+    }

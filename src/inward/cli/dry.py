@@ -1,0 +1,394 @@
+"""`inward run --dry-run`: what a run would do and need. Reads no weights and writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+import typer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers.modeling_utils import PreTrainedModel
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from inward import models, organism
+from inward.cli import inputs, memory
+from inward.cli.memory import GIB, Shape
+from inward.config import METHODS, EvaluationSettings, PromptSettings, RunConfig
+from inward.diagnose import StopSettings
+from inward.errors import ModelError, SettingsError
+from inward.methods import rlif, rlsc, rlsf
+from inward.methods.rlsf import Start
+from inward.models import ModelSettings, Policy
+from inward.sample.local import PAPER_NEW_TOKENS
+from inward.tasks import TASKS, arithmetic
+from inward.tasks.files import read_problems, read_prompts
+from inward.train import LoraSettings, check_group_policy, check_preference, check_self_confidence
+from inward.train.group_policy import num_processes
+from inward.train.trainer import peft_config, quiet
+from inward.types import Problem, Prompt
+
+CHARACTERS = 3
+"""Taken for a token where there is no tokenizer to count with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What there is of a model without its weights; what is missing stands in `missing`."""
+
+    model: PreTrainedModel | None
+    """Its architecture, on the meta device."""
+    tokenizer: PreTrainedTokenizerBase | None
+    new_tokens: int
+    """Most new tokens where the settings name none."""
+    dtype: torch.dtype
+    device: str
+    missing: tuple[str, ...]
+
+
+def show(
+    cfg: RunConfig,
+    model: str,
+    prompts: str,
+    *,
+    eval_task: str | None,
+    eval_data: str | None,
+    seed: int,
+) -> None:
+    """Print what `inward run` would do with the same arguments.
+
+    Raises:
+        InwardError: As in a real run, for everything that shows without weights.
+    """
+    transformers.utils.logging.disable_progress_bar()
+    seen = _seen(model, cfg.settings.model)
+    if seen.model is not None:
+        _check(cfg, seen.model)
+    start = _start(model, cfg.settings.model, seen)
+    asked = _prompts(prompts, cfg.prompts, start, seed)
+    problems = _problems(eval_task, eval_data, cfg.evaluation, start)
+    shape = _shape(cfg, seen)
+    longest = _longest([*asked, *(problem.prompt for problem in problems)], start)
+    for title, lines in (
+        (f"{cfg.method} from {model}: a dry run, nothing is written", [f"recipe: {cfg.recipe}"]),
+        ("settings that differ from the defaults", list(_changed(cfg)) or ["none"]),
+        ("model", list(_model(seen, shape))),
+        ("data", list(_data(asked, problems, start))),
+        ("work", list(_work(cfg, seen, shape, len(asked), len(problems)))),
+        ("memory", list(_memory(cfg, seen, shape, longest, judged=bool(problems)))),
+    ):
+        typer.echo("\n".join([title, *(f"  {line}" for line in lines), ""]))
+
+
+def _seen(name: str, settings: ModelSettings) -> Seen:
+    source = _source(name, settings)
+    missing: list[str] = []
+    if isinstance(source, Path):
+        models.check_folder(source, settings)
+        if not any(source.glob("*.safetensors")):
+            missing.append(f"weights: no safetensors in {name}, so that a run would stop here")
+    where: dict[str, Any] = {"revision": settings.revision} if isinstance(source, str) else {}
+    model = tokenizer = None
+    try:
+        model = _architecture(source, settings, where)
+    except OSError as error:
+        missing.append(f"config.json: {_first_line(error)}")
+    try:
+        tokenizer = _tokenizer(source, settings, where)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        missing.append(f"tokenizer: {_first_line(error)}")
+    try:
+        new = GenerationConfig.from_pretrained(source, **where).max_new_tokens
+    except OSError:
+        new = None
+    device = torch.device(settings.device).type if settings.device != "auto" else models.pick_device(settings).type
+    return Seen(
+        model=model,
+        tokenizer=tokenizer,
+        new_tokens=new or PAPER_NEW_TOKENS,
+        dtype=_dtype(model, settings, device),
+        device=device,
+        missing=tuple(missing),
+    )
+
+
+def _source(name: str, settings: ModelSettings) -> Path | str:
+    """The folder of a model, or its hub id, of which only small files will be read."""
+    kind, _, embedded = name.partition(":")
+    if kind == "embedded":
+        return organism.path(embedded)
+    if not Path(name).expanduser().exists() and name.count("/") <= 1 and not name.startswith((".", "/", "~")):
+        return name
+    return models.resolve(name, settings)
+
+
+def _tokenizer(source: Path | str, settings: ModelSettings, where: Mapping[str, Any]) -> PreTrainedTokenizerBase:
+    found = AutoTokenizer.from_pretrained(source, trust_remote_code=settings.trust_remote_code, **where)
+    if set(found.get_vocab()) <= set(found.all_special_tokens):
+        # Where there are no files at all, transformers makes one of the model's kind without any words.
+        raise ValueError(f"no files of one in {source}")
+    return found
+
+
+def _architecture(source: Path | str, settings: ModelSettings, where: Mapping[str, Any]) -> PreTrainedModel:
+    config = AutoConfig.from_pretrained(source, trust_remote_code=settings.trust_remote_code, **where)
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=settings.trust_remote_code)
+    except (ValueError, KeyError, ImportError) as error:
+        raise ModelError(f"{source} is no causal language model: {_first_line(error)}") from error
+
+
+def _dtype(model: PreTrainedModel | None, settings: ModelSettings, device: str) -> torch.dtype:
+    if settings.dtype != "auto":
+        return getattr(torch, settings.dtype)
+    own = None if model is None else getattr(model.config, "dtype", None)
+    return torch.float32 if device == "cpu" or own is None else own
+
+
+def _check(cfg: RunConfig, model: PreTrainedModel) -> None:
+    match cfg.settings:
+        case rlsf.Settings():
+            check_preference(cfg.settings.optim, model)
+        case rlif.Settings():
+            check_group_policy(cfg.settings.optim, model)
+        case rlsc.Settings():
+            check_self_confidence(cfg.settings.optim, model)
+
+
+def _start(name: str, settings: ModelSettings, seen: Seen) -> Start | None:
+    """The start checkpoint with a policy that can render prompts and nothing else; None without a tokenizer."""
+    if seen.model is None or seen.tokenizer is None:
+        return None
+    start = Start(name, Path(name), settings)
+    config, tokenizer = seen.model.config.get_text_config(), seen.tokenizer
+    start.__dict__["policy"] = Policy(
+        name=name,
+        path=start.path,
+        model=seen.model,
+        tokenizer=tokenizer,
+        chat_template=settings.chat_template,
+        eos_ids=(),
+        pad_id=0,
+        context=int(getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length),
+        default_new_tokens=seen.new_tokens,
+    )
+    return start
+
+
+def _prompts(source: str, settings: PromptSettings, start: Start | None, seed: int) -> list[Prompt]:
+    if start is not None:
+        return inputs.prompts_from(source, settings, start, seed)
+    if source == "embedded":
+        return arithmetic.prompts(settings.limit or inputs.EMBEDDED_PROMPTS, seed)
+    return read_prompts(source, split=settings.split, limit=settings.limit)
+
+
+def _problems(
+    task: str | None, data: str | None, settings: EvaluationSettings, start: Start | None
+) -> Sequence[Problem]:
+    if start is not None:
+        return inputs.problems_from(task, data, settings, start)
+    if task is not None and data is not None:
+        raise SettingsError("give a task or a data file to evaluate on, not both")
+    if data is not None:
+        return read_problems(data, limit=settings.num_problems)
+    if task is None:
+        return []
+    if task not in TASKS:
+        raise SettingsError(f"task {task!r} is unknown; choose one of {', '.join(TASKS)}, or give a data file")
+    return TASKS[task](settings.num_problems or inputs.TASK_PROBLEMS, settings.seed)
+
+
+def _changed(cfg: RunConfig) -> Iterator[str]:
+    """Settings that differ from the method's defaults."""
+    plain = RunConfig(
+        method=cfg.method,
+        recipe="",
+        prompts=PromptSettings(),
+        evaluation=EvaluationSettings(),
+        settings=METHODS[cfg.method](),
+    )
+    defaults = dict(_leaves(plain.plain()))
+    for name, value in _leaves(cfg.plain()):
+        if name not in defaults or defaults[name] != value:
+            # A table may stand for what is a plain value by default, and the other way round.
+            table = {key.removeprefix(f"{name}."): one for key, one in defaults.items() if key.startswith(f"{name}.")}
+            default = defaults.get(name, table or "null")
+            yield f"{name} = {value}  (default {default})"
+
+
+def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from _leaves(item, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, value
+
+
+def _model(seen: Seen, shape: Shape | None) -> Iterator[str]:
+    if shape is not None:
+        yield f"{type(seen.model).__name__}, {shape.parameters:,} parameters, counted without weights"
+        if shape.adapter:
+            yield f"LoRA: {shape.adapter:,} parameters are trained"
+        yield f"dtype: {str(seen.dtype).removeprefix('torch.')}" + ("" if shape.adapter else ", trained in float32")
+    present = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    absent = "" if present.get(seen.device, lambda: True)() else "; there is none here, so that a run would stop here"
+    processes = num_processes()
+    yield f"device: {seen.device}" + (f", {processes} processes" if processes > 1 else "") + absent
+    yield from (f"missing {one}" for one in seen.missing)
+
+
+def _data(asked: Sequence[Prompt], problems: Sequence[Problem], start: Start | None) -> Iterator[str]:
+    yield f"prompts: {len(asked):,}{_lengths(asked, start)}"
+    if problems:
+        yield f"problems to judge on: {len(problems):,}{_lengths([one.prompt for one in problems], start)}"
+    else:
+        yield "problems to judge on: none (--eval-task, --eval-data)"
+    if start is None:
+        yield f"without a tokenizer tokens are not counted; for the memory one is taken per {CHARACTERS} characters"
+
+
+def _lengths(prompts: Sequence[Prompt], start: Start | None) -> str:
+    if start is None:
+        return ""
+    counts = sorted(len(models.render(prompt, start.policy)) for prompt in prompts)
+    return f"; tokens {counts[0]} to {counts[-1]}, median {counts[len(counts) // 2]}"
+
+
+def _longest(prompts: Sequence[Prompt], start: Start | None) -> int:
+    if start is not None:
+        return max(len(models.render(prompt, start.policy)) for prompt in prompts)
+    texts = [one.text or "".join(message.content for message in one.messages or ()) for one in prompts]
+    return max(-(-len(text) // CHARACTERS) for text in texts)
+
+
+def _work(cfg: RunConfig, seen: Seen, shape: Shape | None, num_prompts: int, num_problems: int) -> Iterator[str]:
+    new, kept = _new_tokens(cfg, seen), 1
+    match cfg.settings:
+        case rlsf.Settings():
+            traces = num_prompts * _per_prompt(cfg.settings)
+            yield from _pairs(cfg.settings, num_prompts)
+        case rlif.Settings(optim=optim) | rlsc.Settings(optim=optim):
+            step, kept = optim.prompts_per_step * optim.group_size, 1 + -(-optim.steps // optim.save_every)
+            once = isinstance(cfg.settings, rlsc.Settings) and not cfg.settings.optim.regenerate
+            traces = step if once else step * optim.steps
+            yield f"traces: {optim.prompts_per_step} prompts * {optim.group_size} = {step:,} a step, {traces:,} in all"
+            yield f"optimizer steps: {optim.steps:,}"
+            yield f"passes over the prompts: {optim.prompts_per_step * optim.steps / num_prompts:.2f}"
+            yield from _probes(cfg.settings.stop, num_prompts, kept)
+    yield f"tokens of the traces: {traces:,} * {new:,} = {traces * new:,} at most"
+    if num_problems:
+        times, each = max(2, kept), 1 + cfg.evaluation.num_samples
+        yield (
+            f"judged: {num_problems:,} problems * {each} traces * {times} checkpoints = "
+            f"{num_problems * each * times:,} traces of at most {_judged_tokens(cfg, seen):,} tokens"
+        )
+    if shape is not None:
+        size = memory.checkpoint_bytes(shape)
+        yield f"checkpoints kept: {kept} of {_gib(size)}, {_gib(kept * size)} on disk"
+
+
+def _per_prompt(settings: rlsf.Settings) -> int:
+    sampling = settings.sampling
+    samples = sampling.group_size if sampling.strategy in ("sample", "both") else 0
+    branches = sampling.num_branches if sampling.strategy in ("branch", "both") else 0
+    return samples + branches or 1
+
+
+def _pairs(settings: rlsf.Settings, num_prompts: int) -> Iterator[str]:
+    each, optim, ranking = _per_prompt(settings), settings.optim, settings.pairs
+    yield f"traces: {num_prompts:,} prompts * {each} = {num_prompts * each:,}"
+    a_prompt = min(ranking.num_best, each // 2) if ranking.rule == "best_worst" else each * (each - 1) // 2
+    most = num_prompts * min(a_prompt, ranking.max_pairs_per_prompt or a_prompt)
+    most = min(most, ranking.max_pairs or most)
+    batch = optim.batch_size * optim.gradient_accumulation_steps
+    yield f"pairs: {most:,} at most"
+    yield (
+        f"optimizer steps: {optim.num_epochs} epochs * {most:,} pairs / {batch} = "
+        f"{optim.num_epochs * -(-most // batch):,} at most"
+    )
+
+
+def _probes(stop: StopSettings | None, num_prompts: int, checkpoints: int) -> Iterator[str]:
+    if stop is None:
+        return
+    probed, each = min(stop.prompts, num_prompts), stop.start_samples + checkpoints * (1 + stop.samples)
+    yield (
+        f"probes of the stop rule: {probed} prompts * ({stop.start_samples} votes + {checkpoints} checkpoints * "
+        f"{1 + stop.samples}) = {probed * each:,} traces"
+    )
+    if stop.action == "stop":
+        yield "the stop rule may end the training earlier"
+
+
+def _new_tokens(cfg: RunConfig, seen: Seen) -> int:
+    if isinstance(cfg.settings, rlsf.Settings):
+        return cfg.settings.sampling.max_completion_tokens or seen.new_tokens
+    return cfg.settings.optim.max_completion_tokens
+
+
+def _judged_tokens(cfg: RunConfig, seen: Seen) -> int:
+    return cfg.evaluation.max_completion_tokens or seen.new_tokens
+
+
+def _shape(cfg: RunConfig, seen: Seen) -> Shape | None:
+    """The model's measures; None without its architecture, or where that has no attention heads."""
+    model = seen.model
+    config: Any = model.config.get_text_config() if model else None
+    heads = getattr(config, "num_attention_heads", None)
+    if model is None or heads is None:
+        return None
+    lora = cfg.settings.optim.lora
+    return Shape(
+        parameters=model.num_parameters(),
+        adapter=_adapter(model, lora) if lora else 0,
+        layers=config.num_hidden_layers,
+        kv_heads=getattr(config, "num_key_value_heads", None) or heads,
+        head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
+        hidden=config.hidden_size,
+        intermediate=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
+        vocabulary=config.vocab_size,
+        width=seen.dtype.itemsize,
+        on_cuda=seen.device == "cuda",
+        on_cpu=seen.device == "cpu",
+        processes=num_processes(),
+    )
+
+
+def _adapter(model: PreTrainedModel, lora: LoraSettings) -> int:
+    """Parameters that an adapter adds, counted on a copy, since adapting a model changes it."""
+    from peft import get_peft_model
+
+    with quiet(), torch.device("meta"):
+        copy = AutoModelForCausalLM.from_config(model.config)
+        adapted = get_peft_model(copy, peft_config(lora, copy))
+    return sum(one.numel() for one in adapted.parameters() if one.requires_grad)
+
+
+def _memory(cfg: RunConfig, seen: Seen, shape: Shape | None, prompt: int, *, judged: bool) -> Iterator[str]:
+    if shape is None:
+        yield "not known without a config.json that names attention heads"
+        return
+    new, judged_new = _new_tokens(cfg, seen), _judged_tokens(cfg, seen) if judged else None
+    found = memory.phases(cfg, shape, prompt=prompt, new=new, judged_new=judged_new)
+    yield f"per device ({seen.device}), longest prompt {prompt:,} tokens, traces of {new:,} new tokens"
+    for phase in found:
+        yield phase.name
+        width = max(len(line.what) for line in phase.lines)
+        for line in phase.lines:
+            yield f"  {line.what:<{width}}  {_gib(line.num_bytes):>10}  {line.how}"
+        yield f"  {'in all':<{width}}  {_gib(phase.num_bytes):>10}"
+    most = _gib(max(phase.num_bytes for phase in found))
+    yield f"largest: {most}, if every trace is as long as it may be; without what libraries keep for themselves"
+
+
+def _gib(num_bytes: int) -> str:
+    return f"{num_bytes / GIB:,.1f} GiB" if num_bytes >= GIB / 10 else f"{num_bytes / 2**20:,.1f} MiB"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,169 @@
+"""`inward compare` from the command line, on run folders written for it: no model is run."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import pytest
+import synthetic
+import synthetic_online as online
+from commands import Ended, call
+
+from inward import evaluate
+from inward.runs import RunFolder
+from inward.types import Artifact, EvalItem, Manifest, Outcome
+
+ANSWER = {"kind": "number", "strict": True}
+EVALUATION = {"num_samples": 2, "temperature": 1.0, "batch_rows": 8, "seed": 1}
+
+
+def manifest(seed: int, reward: str = "self_certainty", **changes: object) -> Manifest:
+    settings = {"reward": reward, "answer": ANSWER, "evaluation": EVALUATION, "optim": {"steps": 4}}
+    one = dataclasses.replace(
+        online.manifest(seed, reward=reward),
+        settings=settings,
+        data=Artifact(name="embedded", sha256=f"{seed:064d}", num_records=20),
+    )
+    return dataclasses.replace(one, **changes)
+
+
+def items(right: int, samples: int = 2, of: int = 8) -> list[EvalItem]:
+    """So many of the problems answered rightly, the first ones."""
+    prompts = [(synthetic.Prompt(id=f"q{n}", text="?"), n < right) for n in range(of)]
+    made = [online.answered(prompt, "1", [ok] * (1 + samples)) for prompt, ok in prompts]
+    return [
+        dataclasses.replace(item, majority_outcome=Outcome.CORRECT if ok else Outcome.INCORRECT)
+        for (item, _), (_, ok) in zip(made, prompts, strict=True)
+    ]
+
+
+def write(path: Path, one: Manifest, *, after: list[EvalItem] | None, before: list[EvalItem] | None = None) -> Path:
+    with RunFolder.open(path, one) as folder:
+        for step in range(4):
+            folder.log("monitor", step=step, traces=256.0)
+        folder.log("trained", steps=4, kept_step=4)
+        for name, judged in (("before", before), ("after", after)):
+            if judged:
+                folder.map(f"{name}/items", judged, list, EvalItem, shard_size=64)
+                folder.write_json(f"{name}/report.json", evaluate.report(judged, "sums", name))
+        folder.write_json("summary.json", {"counts": {"steps": 4}, "seconds": {"train": 2.5, "evaluate_after": 9.0}})
+    return path
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Path]:
+    """Two seeds of self-certainty, with 5 and 7 of 8 problems right after 4 of 8, and gold with all 8."""
+    return [
+        write(tmp_path / "a", manifest(1), before=items(4), after=items(5)),
+        write(tmp_path / "b", manifest(2), before=items(4), after=items(7)),
+        write(tmp_path / "gold", manifest(1, "gold"), before=items(4), after=items(8)),
+    ]
+
+
+def compared(*args: str | Path) -> dict:
+    ended = call("compare", *args, "--json")
+    assert ended.code == 0, ended.err
+    return json.loads(ended.out)
+
+
+def refused(*args: str | Path) -> str:
+    ended = call("compare", *args)
+    assert ended.code == 1
+    return ended.error
+
+
+def lines(ended: Ended) -> str:
+    return re.sub(r" +", " ", ended.err)
+
+
+def test_runs_that_differ_in_their_seed_are_one_group(runs: list[Path]):
+    found = compared(*runs)
+    assert [group["label"] for group in found["groups"]] == ["rlif self_certainty, seeds 1, 2", "rlif gold, seed 1"]
+    # 5/8 and 7/8
+    assert found["groups"][0]["metrics"]["greedy_accuracy"] == {"mean": 0.75, "low": 0.625, "high": 0.875}
+    assert found["start"]["metrics"]["greedy_accuracy"]["value"] == 0.5
+
+
+def test_differences_are_paired_to_the_start_and_to_the_first_group_seed_by_seed(runs: list[Path]):
+    others = [*runs, write(runs[0].parent / "gold2", manifest(2, "gold"), after=items(8))]
+    first, gold = compared(*others)["groups"]
+    assert [run["from_start"]["greedy_accuracy"]["value"] for run in first["runs"]] == [0.125, 0.375]
+    assert first["runs"][0]["from_first"] is None
+    # 8/8 against 5/8 with seed 1, and against 7/8 with seed 2
+    assert [run["from_first"]["greedy_accuracy"]["value"] for run in gold["runs"]] == [0.375, 0.125]
+    assert gold["runs"][0]["labels_used"] is True
+
+
+def test_costs_count_training_alone(runs: list[Path]):
+    [run] = compared(runs[0])["groups"][0]["runs"]
+    assert run["cost"] == {"seconds": 2.5, "traces": 1024.0, "steps": 4.0}
+
+
+def test_the_tables_and_the_page(runs: list[Path], tmp_path: Path):
+    ended = call("compare", *runs, "--out", tmp_path / "page.html")
+    assert ended.code == 0, ended.err
+    shown = lines(ended)
+    assert "greedy accuracy 0.500 0.750 1.000" in shown
+    assert "0.62..0.88" in shown
+    assert "paired differences to embedded:base" in shown
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert "Highest greedy accuracy without labels: 75.0%, rlif self_certainty, seeds 1, 2" in page
+    assert "http" not in page.replace("http-equiv", "") and "<script" not in page
+
+
+def test_an_evaluation_stands_beside_runs_and_is_no_start_model(runs: list[Path], tmp_path: Path):
+    judged = dataclasses.replace(
+        manifest(0), method="evaluate", data=None, start=Artifact(name="x/y", sha256="ab" * 32)
+    )
+    path = write(tmp_path / "judged", judged, before=items(6), after=None)
+    found = compared(path, runs[0])
+    assert [group["label"] for group in found["groups"]] == ["x/y", "rlif self_certainty, seed 1"]
+    assert found["start"]["model"] == "embedded:base"
+    assert found["groups"][0]["runs"][0]["cost"] == {"seconds": None, "traces": None, "steps": None}
+    assert compared(path)["start"] is None
+
+
+def test_other_numbers_of_samples_leave_out_what_depends_on_them(runs: list[Path], tmp_path: Path):
+    settings = manifest(1).settings | {"evaluation": EVALUATION | {"num_samples": 3}}
+    three = write(tmp_path / "three", manifest(1, settings=settings), after=items(5, samples=3))
+    ended = call("compare", runs[0], three)
+    assert "pass@k - - -" in lines(ended)
+    assert (
+        "- majority accuracy, pass@k: depends on the number of samples a problem, which here are 2 and 3" in ended.err
+    )
+    found = compared(runs[0], three)
+    assert set(found["withheld"]) == {"pass_at_k", "majority_accuracy"}
+    assert "sampled_accuracy" in found["groups"][1]["metrics"]
+
+
+def test_equal_labels_give_way_to_the_names_of_folders(runs: list[Path], tmp_path: Path):
+    settings = manifest(1).settings | {"optim": {"steps": 4, "kl": 0.1}}
+    other = write(tmp_path / "kl", manifest(1, settings=settings), after=items(5))
+    assert [group["label"] for group in compared(runs[0], other)["groups"]] == ["a", "kl"]
+
+
+def test_another_start_model_is_a_warning(runs: list[Path], tmp_path: Path):
+    one = manifest(1, start=Artifact(name="embedded:chat", sha256="ab" * 32))
+    other = write(tmp_path / "chat", one, after=items(5))
+    assert compared(runs[0], other)["warnings"] == [
+        "the start model shown is embedded:base; trained from another one: chat (embedded:chat)"
+    ]
+
+
+def test_other_problems_or_settings_are_refused_by_name(runs: list[Path], tmp_path: Path):
+    problems = manifest(1, evaluation=Artifact(name="other", sha256="cd" * 32, num_records=8))
+    error = refused(runs[0], write(tmp_path / "problems", problems, after=items(5)))
+    assert "these checkpoints were not judged alike" in error
+    assert f'problems.sha256: {runs[0]} has "{"b2" * 32}", {tmp_path / "problems"} has "{"cd" * 32}"' in error
+    settings = manifest(1).settings | {"evaluation": EVALUATION | {"temperature": 0.7, "batch_rows": 4}}
+    error = refused(runs[0], write(tmp_path / "settings", manifest(1, settings=settings), after=items(5)))
+    assert f"evaluation.temperature: {runs[0]} has 1.0, {tmp_path / 'settings'} has 0.7" in error
+    assert "batch_rows" not in error
+
+
+def test_a_run_that_was_not_judged_and_one_given_twice_are_refused(runs: list[Path], tmp_path: Path):
+    bare = write(tmp_path / "bare", manifest(1, evaluation=None), after=None)
+    assert f"{bare} holds no judged checkpoint (after/report.json)" in refused(runs[0], bare)
+    assert "is given twice; name every run once" in refused(runs[0], runs[0])
+    assert "is no run folder" in refused(tmp_path / "nowhere")
