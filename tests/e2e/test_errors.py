@@ -113,7 +113,7 @@ def test_an_evaluation_on_nothing(here: Path, tiny_model: Path):
 def test_an_unknown_method(here: Path, tiny_model: Path):
     ended = call("run", "rlhf", "--model", tiny_model, "--prompts", "good.jsonl", "--out", "out")
 
-    assert (ended.code, ended.error) == (1, "method 'rlhf' is unknown; choose one of rlsf, rlif")
+    assert (ended.code, ended.error) == (1, "method 'rlhf' is unknown; choose one of rlsf, rlif, rlsc")
     assert not (here / "out").exists()
 
 
