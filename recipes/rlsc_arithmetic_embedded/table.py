@@ -31,7 +31,7 @@ def ends(groups: dict[str, list[Summary]]) -> Iterator[str]:
     first = next(one for name, (one, *_) in groups.items() if name == "default")
     yield row("start", "", *(f"{first['before'][metric]['value']:.3f}" for metric in METRICS), "", "", "")
     for name, several in sorted(groups.items()):
-        last = [one["curve"][-1] if one["curve"] else one["before"] for one in several]
+        last = [one["curve"][-1] if one.get("curve") else one["after"] or one["before"] for one in several]
         kept = [one["after"] or one["before"] for one in several]
         cells = [spread([point[metric]["value"] for point in last]) for metric in METRICS]
         steps = ", ".join(str(one["kept_step"]) for one in several if one["kept_step"] is not None)

@@ -74,7 +74,7 @@ def test_a_data_set_that_cannot_be_reached(here: Path, tiny_model: Path):
         ),
         (
             ["--eval-data", "good.jsonl"],
-            "good.jsonl, line 1: no gold answer; evaluation needs a column `answer` holding text or a number",
+            "good.jsonl, line 1: no gold answer; judging, and the reward gold, need a column `answer`",
         ),
     ],
 )

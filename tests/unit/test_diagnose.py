@@ -12,6 +12,7 @@ import pytest
 from inward.diagnose import Decision, Probe, Sight, StopSettings, decide, monitors, support, votes
 from inward.diagnose import findings as findings_of
 from inward.diagnose.monitors import TRANSITIONS, count_words, repetition, transitional_words, transitions
+from inward.diagnose.rule import ABSTAINED
 from inward.errors import SettingsError
 from inward.types import Severity
 
@@ -245,9 +246,7 @@ def test_one_prompt_is_too_few_to_stop_on():
 
 @pytest.mark.parametrize("supports", [((0.0, 0.0), (0.0, 0.0), (0.0, 0.0)), ((), (), ())])
 def test_the_rule_abstains_without_answers_and_keeps_the_last(supports: Sequence[Sequence[float]]):
-    assert decide(probes(*supports), StopSettings()) == Decision(
-        kept_step=20, stop_step=None, stop_reason="no answers to compare, so the rule abstains"
-    )
+    assert decide(probes(*supports), StopSettings()) == Decision(kept_step=20, stop_step=None, stop_reason=ABSTAINED)
 
 
 def test_without_probes_nothing_is_decided():

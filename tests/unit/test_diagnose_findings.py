@@ -128,7 +128,7 @@ def test_what_is_not_defined_is_left_out_of_the_ends_and_finds_nothing():
 def test_a_training_that_shows_nothing_but_zeros_divides_by_none():
     nothing = dict.fromkeys(HEALTHY, 0.0)
 
-    assert names(seen(nothing, nothing)) == []
+    assert names(seen(nothing, nothing)) == ["no_answers", "no_reward_spread"]
     # Without an answer at first there is no agreement among answers to compare with.
     assert names(seen({"answer_rate": 0.0, "agreement": 0.0}, {})) == []
 
@@ -165,3 +165,18 @@ def test_of_a_training_that_was_not_watched_everything_is_a_note():
 
     assert [(one.name, one.severity) for one in found] == [("drift", "note"), ("length_collapse", "note")]
     assert "accuracy" in found[0].advice
+
+
+@pytest.mark.parametrize(
+    ("name", "throughout", "not_yet"),
+    [
+        ("truncation", {"truncated_rate": 0.51}, {"truncated_rate": 0.49}),
+        ("no_answers", {"answer_rate": 0.04, "agreement": 0.04}, {"answer_rate": 0.06, "agreement": 0.06}),
+        ("no_reward_spread", {"reward_std": 0.0}, {"reward_std": 1e-9}),
+    ],
+)
+def test_what_is_wrong_from_the_start_is_found_without_any_change(
+    name: str, throughout: dict[str, float], not_yet: dict[str, float]
+):
+    assert names(seen(throughout, throughout)) == [name]
+    assert names(seen(not_yet, not_yet)) == []

@@ -186,7 +186,7 @@ def test_a_gold_answer_is_text_or_a_number(tmp_path: Path, gold: object, text: s
 @pytest.mark.parametrize("row", [{}, {"answer": None}, {"answer": " "}, {"answer": ["4"]}, {"solution": "4"}])
 def test_a_problem_without_a_gold_answer_is_named_by_its_line(tmp_path: Path, row: dict[str, object]):
     source = write(tmp_path / "p.jsonl", lines({"prompt": "1", "answer": "1"}, {"prompt": "2", **row}))
-    message = f"{source}, line 2: no gold answer; evaluation needs a column `answer` holding text or a number"
+    message = f"{source}, line 2: no gold answer; judging, and the reward gold, need a column `answer`"
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         read_problems(source)
     assert len(read_prompts(source)) == 2

@@ -414,11 +414,11 @@ def test_progress_counts_the_steps(tmp_path, tiny_model):
             ({name: 0}, f"{name} must be at least 1, got 0")
             for name in ("steps", "prompts_per_step", "group_size", "batch_rows", "save_every", "max_completion_tokens")
         ),
-        ({"temperature": 0.0}, "temperatures and learning_rate must be above 0.*greedy"),
-        ({"scoring_temperature": 0.0}, "temperatures and learning_rate must be above 0"),
-        ({"learning_rate": 0.0}, "temperatures and learning_rate must be above 0"),
-        ({"alpha": -0.1}, "alpha and weight_decay at least 0"),
-        ({"weight_decay": -0.1}, "alpha and weight_decay at least 0"),
+        ({"temperature": 0.0}, "temperature, scoring_temperature and learning_rate must be above 0"),
+        ({"scoring_temperature": 0.0}, "temperature, scoring_temperature and learning_rate must be above 0"),
+        ({"learning_rate": 0.0}, "temperature, scoring_temperature and learning_rate must be above 0"),
+        ({"alpha": -0.1}, "alpha and weight_decay must be at least 0"),
+        ({"weight_decay": -0.1}, "alpha and weight_decay must be at least 0"),
         ({"max_grad_norm": 0.0}, "max_grad_norm must be above 0, or null for none, got 0.0"),
         ({"weight": "none", "alpha": 0.0}, "nothing would be learned"),
     ],
@@ -428,8 +428,9 @@ def test_settings_out_of_range(wrong, message):
         SelfConfidenceSettings(**wrong)
 
 
-def test_weightless_samples_are_no_mistake_where_entropy_is_minimised():
-    assert SelfConfidenceSettings(loss="entropy_sum", weight="none", alpha=0.0).max_grad_norm == 1.0
+def test_a_weight_is_refused_where_entropy_is_minimised():
+    with pytest.raises(SettingsError, match="weight=answer does nothing under loss=entropy_sum"):
+        SelfConfidenceSettings(loss="entropy_sum", weight="answer")
 
 
 def test_what_does_not_fit_the_model_or_the_processes_is_refused(tiny_model, monkeypatch):

@@ -196,7 +196,7 @@ def diagnose(
 
 @app.command()
 def report(
-    folders: Annotated[list[Path], typer.Argument(help="A run folder, or several runs of rlif to compare.")],
+    folders: Annotated[list[Path], typer.Argument(help="A run folder, or several of rlif or rlsc.")],
     out: Annotated[
         Path | None, typer.Option("--out", help="Draw the runs on one page, by group and seed, and write it here.")
     ] = None,

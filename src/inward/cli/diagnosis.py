@@ -57,6 +57,8 @@ def show(path: Path, *, as_json: bool) -> None:
     if as_json:
         typer.echo(to_json(found, indent=2))
         return
+    if not trained(folder):
+        typer.echo("no training has come to its end here: this is how it looks so far")
     supported = [probe for probe in history.probes if probe.support]
     if supported:
         typer.echo(f"support by the start model's votes ({history.source}):")

@@ -69,6 +69,8 @@ def show(
         _check(cfg, seen.model)
     start = _start(model, cfg.settings.model, seen)
     asked = _prompts(prompts, cfg.prompts, start, seed)
+    if isinstance(cfg.settings, rlif.Settings) and cfg.settings.reward == "gold":
+        inputs.gold_from(prompts, cfg.prompts, seed, cfg.settings.answer)
     problems = _problems(eval_task, eval_data, cfg.evaluation, start)
     shape = _shape(cfg, seen)
     longest = _longest([*asked, *(problem.prompt for problem in problems)], start)

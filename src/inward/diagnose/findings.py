@@ -24,6 +24,10 @@ ONE_ANSWER = 0.15
 """Rise of the share that the most frequent answer has of all answers to all prompts, that counts."""
 FORMAT_GAIN = 0.1
 """Rise of the share of traces with an answer that counts as a gain of format."""
+MOSTLY = 0.5
+"""Share of traces cut at the limit that counts, whether it rose or not."""
+UNANSWERED = 0.05
+"""Share of traces with an answer below which there are none to speak of."""
 WINDOW = 3
 """Steps averaged at either end of the monitors, since a step sees few prompts."""
 
@@ -43,7 +47,7 @@ def findings(history: History, settings: StopSettings | None = None) -> list[Fin
     found = [*_drift(history, decision)]
     ends = _ends(history)
     if ends:
-        for look in (_entropy, _length, _repetition, _truncation, _agreement, _format, _spread):
+        for look in (_entropy, _length, _repetition, _truncation, _answers, _agreement, _format, _spread):
             found.extend(look(ends, history, decision))
     if not _watched(history):
         return [dataclasses.replace(finding, severity=Severity.NOTE) for finding in found]
@@ -136,12 +140,24 @@ def _repetition(ends: Ends, history: History, decision: Decision) -> Iterator[Fi
 
 def _truncation(ends: Ends, history: History, decision: Decision) -> Iterator[Finding]:
     first, last = _pair(ends, "truncated_rate")
-    if last - first > TRUNCATED:
+    if last - first > TRUNCATED or last > MOSTLY:
         yield Finding(
             name="truncation",
             severity=Severity.WARNING,
-            evidence=f"the share of completions cut at the length limit rose from {first:.2f} to {last:.2f}",
+            evidence=f"the share of completions cut at the length limit went from {first:.2f} to {last:.2f}",
             advice="raise optim.max_completion_tokens if they were about to answer; else keep an earlier checkpoint",
+        )
+
+
+def _answers(ends: Ends, history: History, decision: Decision) -> Iterator[Finding]:
+    first, last = _pair(ends, "answer_rate")
+    if max(first, last) < UNANSWERED:
+        yield Finding(
+            name="no_answers",
+            severity=Severity.WARNING,
+            evidence=f"an answer can be read off a share of {last:.2f} of the completions, {first:.2f} at first",
+            advice="agreement and support say nothing here, and the stop rule cannot judge: set answer.kind to what "
+            "the answers are, or ask for an answer in the prompts",
         )
 
 
@@ -182,7 +198,14 @@ def _format(ends: Ends, history: History, decision: Decision) -> Iterator[Findin
 
 def _spread(ends: Ends, history: History, decision: Decision) -> Iterator[Finding]:
     first, last = _pair(ends, "reward_std")
-    if last < ENTROPY_LEFT * first:
+    if first == 0 and last == 0:
+        yield Finding(
+            name="no_reward_spread",
+            severity=Severity.WARNING,
+            evidence="all traces of a prompt have the same reward, from the first steps to the last",
+            advice="every advantage is 0, so nothing was learned: take another reward, or prompts whose traces differ",
+        )
+    elif last < ENTROPY_LEFT * first:
         yield Finding(
             name="reward_spread_gone",
             severity=Severity.WARNING,

@@ -19,6 +19,8 @@ from typing import Literal
 
 from inward.errors import SettingsError
 
+ABSTAINED = "the start model's votes hold no answer that a checkpoint gives, so the rule abstains; the last is kept"
+
 
 @dataclass(frozen=True, kw_only=True)
 class StopSettings:
@@ -115,7 +117,7 @@ def decide(probes: Sequence[Probe], settings: StopSettings) -> Decision:
     ordered = sorted(probes, key=lambda probe: probe.step)
     if not any(value > 0 for probe in ordered for value in probe.support):
         last = ordered[-1].step if ordered else 0
-        return Decision(kept_step=last, stop_step=None, stop_reason="no answers to compare, so the rule abstains")
+        return Decision(kept_step=last, stop_step=None, stop_reason=ABSTAINED)
     best = ordered[0]
     for probe in ordered[1:]:
         change, error = paired_change(best.support, probe.support)

@@ -15,15 +15,14 @@ from torch import nn
 from transformers.modeling_utils import PreTrainedModel
 
 from inward.answers import AnswerSettings
-from inward.batch import collate
 from inward.diagnose import Decision, StopSettings, decide, history, monitors, support, votes
 from inward.methods.rlsf import Start
-from inward.methods.watching import answer_of, sights
+from inward.methods.watching import answer_of, sights_of
 from inward.models import Policy, load_model
 from inward.runs import RunFolder
 from inward.sample import SamplingSettings, sample
 from inward.train import save
-from inward.types import FinishReason, Prompt, TraceGroup
+from inward.types import Prompt, TraceGroup
 
 VOTES = "probe.json"
 """The prompts of the probe, and the start model's votes on them."""
@@ -52,14 +51,7 @@ class Prober:
         groups = list(self._groups(policy, "evaluate", self.settings.samples, self.seed + 1))
         given = [self._answers(group) for group in groups]
         sampled = [trace for group in groups for trace in group.traces[1:]]
-        seen = sights(
-            [trace.prompt_id for trace in sampled],
-            [trace.completion_ids for trace in sampled],
-            [trace.completion for trace in sampled],
-            collate([trace.signals for trace in sampled if trace.signals]),
-            [trace.finish_reason is FinishReason.LENGTH for trace in sampled],
-            self.answer,
-        )
+        seen = sights_of(sampled, self.answer)
         supported = support(start_votes, [first for first, *_ in given], [others for _, *others in given])
         return supported, monitors(seen)
 

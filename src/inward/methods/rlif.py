@@ -88,6 +88,11 @@ class Settings:
 def check(start: Start, settings: Settings) -> None:
     """Refuse, before any work, settings that the training would refuse."""
     check_group_policy(settings.optim, start.policy.model)
+    if settings.optim.max_completion_tokens >= start.policy.context:
+        raise SettingsError(
+            f"optim.max_completion_tokens = {settings.optim.max_completion_tokens} leaves no room for a prompt in the "
+            f"{start.policy.context} tokens of context of {start.name}; set it below"
+        )
     if not start.policy.eos_ids:
         raise ModelError(f"{start.name} has no end-of-sequence token, without which GRPO cannot tell completions apart")
 

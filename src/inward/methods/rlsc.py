@@ -29,17 +29,16 @@ from pathlib import Path
 from torch import nn
 
 from inward.answers import AnswerSettings
-from inward.batch import collate
 from inward.diagnose import StopSettings, monitors
 from inward.diagnose.monitors import transitional_words
 from inward.methods.keeping import Keeping, keeping_of
 from inward.methods.rlsf import Start
-from inward.methods.watching import answer_of, sights
+from inward.methods.watching import answer_of, sights_of
 from inward.models import ModelSettings, Policy
 from inward.runs import RunFolder
 from inward.sample import SamplingSettings, sample
 from inward.train import Samples, SelfConfidenceSettings, check_self_confidence, self_confidence
-from inward.types import FinishReason, Prompt, TraceGroup
+from inward.types import Prompt, TraceGroup
 
 MOSTLY_ALPHA = 0.9
 """Share of the weight from alpha above which the first step is warned of."""
@@ -139,15 +138,7 @@ def _monitor(
     groups: Sequence[TraceGroup], policy: Policy, folder: RunFolder, answer: AnswerSettings, step: int
 ) -> None:
     """Log the monitors of a step's samples, from the signals that sampling recorded at temperature 1."""
-    traces = [trace for group in groups for trace in group.traces]
-    seen = sights(
-        [trace.prompt_id for trace in traces],
-        [trace.completion_ids for trace in traces],
-        [trace.completion for trace in traces],
-        collate([trace.signals for trace in traces if trace.signals]),
-        [trace.finish_reason is FinishReason.LENGTH for trace in traces],
-        answer,
-    )
+    seen = sights_of([trace for group in groups for trace in group.traces], answer)
     folder.log("monitor", step=step, **monitors(seen), transitional_words=transitional_words(seen))
 
 

@@ -12,13 +12,14 @@ from torch import nn
 
 from inward import answers
 from inward.answers import AnswerSettings
-from inward.batch import TokenSignals
+from inward.batch import TokenSignals, collate
 from inward.confidence import mean_logprob, neg_entropy, self_certainty
 from inward.diagnose import Sight, monitors
 from inward.diagnose.monitors import count_words, repetition, transitional_words, transitions
 from inward.equivalence import canonical
 from inward.forward import sequence_signals
 from inward.train import StepTraces
+from inward.types import FinishReason, Trace
 
 Values = Sequence[float | None]
 
@@ -105,3 +106,15 @@ def sights(
         )
         for row, text in enumerate(texts)
     ]
+
+
+def sights_of(traces: Sequence[Trace], settings: AnswerSettings) -> list[Sight]:
+    """What monitors keep of traces that carry the signals of their sampling, at temperature 1."""
+    return sights(
+        [trace.prompt_id for trace in traces],
+        [trace.completion_ids for trace in traces],
+        [trace.completion for trace in traces],
+        collate([trace.signals for trace in traces if trace.signals]),
+        [trace.finish_reason is FinishReason.LENGTH for trace in traces],
+        settings,
+    )

@@ -37,7 +37,7 @@ def read_problems(source: str, *, split: str = "test", limit: int | None = None)
     for row, where, name in _rows(source, split, limit):
         gold = row.get("answer")
         if not isinstance(gold, str | int | float) or not str(gold).strip():
-            raise DataError(f"{where}: no gold answer; evaluation needs a column `answer` holding text or a number")
+            raise DataError(f"{where}: no gold answer; judging, and the reward gold, need a column `answer`")
         choices = _choices(row, where)
         problems.append(Problem(prompt=_prompt(row, where, name), answer=str(gold), choices=choices))
     return problems

@@ -93,11 +93,12 @@ class SelfConfidenceSettings:
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} must be at least 1, got {getattr(self, name)}")
         scoring = self.temperature if self.scoring_temperature is None else self.scoring_temperature
-        if not min(self.temperature, scoring, self.learning_rate) > 0 or self.alpha < 0 or self.weight_decay < 0:
-            raise SettingsError(
-                "temperatures and learning_rate must be above 0, alpha and weight_decay at least 0; for greedy samples "
-                "take a small temperature"
-            )
+        if not min(self.temperature, scoring, self.learning_rate) > 0:
+            raise SettingsError("temperature, scoring_temperature and learning_rate must be above 0")
+        if self.alpha < 0 or self.weight_decay < 0:
+            raise SettingsError(f"alpha and weight_decay must be at least 0, got {self.alpha} and {self.weight_decay}")
+        if self.loss != "rlsc" and self.weight != "sequence":
+            raise SettingsError(f"weight={self.weight} does nothing under loss={self.loss}: it is of loss=rlsc")
         if self.max_grad_norm is not None and not self.max_grad_norm > 0:
             raise SettingsError(f"max_grad_norm must be above 0, or null for none, got {self.max_grad_norm}")
         if self.loss == "rlsc" and self.weight == "none" and self.alpha == 0:
