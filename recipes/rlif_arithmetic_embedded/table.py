@@ -11,22 +11,33 @@ from statistics import fmean
 from typing import Any
 
 from inward.diagnose import StopSettings, decide, history
+from inward.report import figures
 from inward.runs import RunFolder
 
 Summary = dict[str, Any]
+STYLE = (
+    "text{font:12px sans-serif;fill:#555}.mid{text-anchor:middle}.end{text-anchor:end}.strong{font-weight:600}"
+    ".grid{stroke:#ddd}.axis{stroke:#888}.curve{fill:none;stroke:#0b6fb8;stroke-width:2}.band{fill:#0b6fb8;opacity:.2}"
+    ".dot{fill:#0b6fb8}"
+)
+"""The looks of a figure outside the report's page."""
 
 
 def main() -> None:
     """Read the summaries and print Markdown."""
     parser = argparse.ArgumentParser(description="The tables of the RLIF study.")
     parser.add_argument("out", type=Path, help="the folder given to `study`")
-    out: Path = parser.parse_args().out
+    parser.add_argument("--figure", type=Path, help="also draw gain against entropy into this SVG file")
+    options = parser.parse_args()
+    out: Path = options.out
     runs = {path.parent.name: json.loads(path.read_text()) for path in sorted(out.glob("*/summary.json"))}
     online = {name: decided(summary, out / name) for name, summary in runs.items() if summary["method"] == "rlif"}
     print("\n".join(curves(online, "greedy_accuracy")), "\n")
     print("\n".join(curves(online, "sampled_accuracy")), "\n")
     print("\n".join(stops(online)), "\n")
     print("\n".join(gains(online)), "\n")
+    if options.figure:
+        options.figure.write_text(drawing(online), encoding="utf-8")
     cures = {name: summary for name, summary in runs.items() if name.startswith("cure-")}
     print("\n".join(mixes(cures)))
 
@@ -86,6 +97,34 @@ def gains(runs: dict[str, Summary]) -> Iterator[str]:
             *split(name.replace("-self_certainty", "")), f"{by_step(summary, 'entropy')[0]:.3f}", f"{greedy[0]:.3f}",
             f"{best:.3f}", f"{kept:.3f}", f"{best - greedy[0]:+.3f}", f"{kept - greedy[0]:+.3f}",
         )  # fmt: skip
+
+
+def drawing(runs: dict[str, Summary]) -> str:
+    """Best gain within 40 steps against the start model's entropy: every seed, and the mean with its range."""
+    points: dict[float, list[float]] = {}
+    for name, summary in runs.items():
+        if split(name)[0].endswith("-self_certainty"):
+            greedy = {step: value for step, value in by_step(summary, "greedy_accuracy").items() if step <= 40}
+            entropy = round(by_step(summary, "entropy")[0], 3)
+            points.setdefault(entropy, []).append(max(greedy.values()) - greedy[0])
+    ordered = sorted(points.items())
+    series = figures.Series(
+        name="self_certainty, mean and range of three seeds",
+        style="after",
+        points=[(entropy, fmean(gains)) for entropy, gains in ordered],
+        band=[(entropy, min(gains), max(gains)) for entropy, gains in ordered],
+    )
+    svg = figures.lines(
+        [series],
+        x_label="token entropy of the start model, nats",
+        y_label="best gain in greedy accuracy within 40 steps",
+        x_ticks=(0.0, 0.1, 0.2, 0.3, 0.4),
+        x_high=0.45,
+        y_high=0.2,
+    )
+    return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(
+        ">", f"><style>{STYLE}</style>", 1
+    )
 
 
 def mixes(runs: dict[str, Summary]) -> Iterator[str]:

@@ -211,3 +211,9 @@ def test_a_step_must_divide_among_the_processes(tmp_path):
     assert made.gradient_accumulation_steps == 1
     with pytest.raises(SettingsError, match=r"3 \* 4 traces does not divide among 2 processes of batch_rows = 12"):
         config(SETTINGS, work=tmp_path, seed=0, device="cpu", processes=2)
+
+
+def test_settings_of_vllm_pass_through(tmp_path):
+    settings = changed(trl={"use_vllm": True, "vllm_mode": "colocate", "vllm_gpu_memory_utilization": 0.5})
+    made = config(settings, work=tmp_path, seed=0, device="cpu")
+    assert (made.use_vllm, made.vllm_mode, made.vllm_gpu_memory_utilization) == (True, "colocate", 0.5)
