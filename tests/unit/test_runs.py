@@ -504,3 +504,14 @@ def test_importing_runs_is_light() -> None:
     heavy = ("torch", "pyarrow", "numpy", "filelock")
     code = f"import sys, inward.runs; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "no room"), RuntimeError("I/O error: No space left on device")]
+)
+def test_a_full_disk_in_a_timed_stage_is_explained_whatever_library_wrote(tmp_path, error):
+    with RunFolder.open(tmp_path / "run", MANIFEST) as folder:
+        with pytest.raises(RunFolderError, match="the disk is full"), folder.timed("train"):
+            raise error
+        with pytest.raises(PermissionError), folder.timed("train"):
+            raise PermissionError("something else")

@@ -96,8 +96,9 @@ class Keeping:
                 steps = said.stop_step if said and said.stop_step and ended else training()
             decided = self.decision()
             kept = decided.kept_step if decided else steps
-            self.folder.build("checkpoint", lambda out: self._copy(kept, out))
+            # Before the folder that says it is done: a kill between the two must not lose what was kept.
             self.folder.log("trained", steps=steps, kept_step=kept)
+            self.folder.build("checkpoint", lambda out: self._copy(kept, out))
         shutil.rmtree(self.work, ignore_errors=True)
         return self.folder.path / "checkpoint"
 
@@ -154,7 +155,7 @@ def keeping_of(
     sampling: SamplingSettings,
     seed: int,
 ) -> Keeping:
-    """Put some of the training prompts aside as a probe, drawn by the seed."""
+    """Draw some of the training prompts as a probe, by the seed; they are trained on as well."""
     policy = start.policy
     prober = stop and Prober(
         prompts=random.Random(seed).sample(list(prompts), min(stop.prompts, len(prompts))),

@@ -18,8 +18,8 @@ Departures and gaps:
 1. No code of the paper is public. Group size, prompts per step and steps are the paper's as read by third parties;
    learning rate, schedule and KL are those of Intuitor's script, whose setup the paper shares; see the settings.
 2. The KL term is TRL's (k3 estimator, to the start model). The clip never acts: one update per batch of traces.
-3. Signals come from one forward pass of the policy at temperature 1 after sampling, aligned with the tokens they
-   generated. The public TRL port of self-certainty takes them one token late.
+3. Signals come from one forward pass of the policy after sampling, at the sampling temperature (`tempered`), aligned
+   with the tokens they generated. The public TRL port of self-certainty takes them one token late.
 """
 
 from __future__ import annotations

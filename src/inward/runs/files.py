@@ -172,7 +172,9 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _is_disk_full(error: Exception) -> bool:
+def _is_disk_full(error: BaseException) -> bool:
+    if error.__context__ is not None and _is_disk_full(error.__context__):
+        return True  # torch closes its file on the way out, which fails with an error that does not name the cause
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     # safetensors and tokenizers are written in Rust and report it as an error class of their own.

@@ -182,11 +182,16 @@ class RunFolder:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Log the seconds that the body takes, for stages that are neither `map` nor `once`."""
+        """Log the seconds that the body takes, for stages that are neither `map` nor `once`.
+
+        Raises:
+            RunFolderError: The disk is full, whatever library was writing.
+        """
         self.log("stage_started", stage=stage)
         start, event = time.perf_counter(), "stage_stopped"
         try:
-            yield
+            with files.explained(self.path, only_full=True):
+                yield
             event = "stage_finished"
         finally:
             self.log(event, stage=stage, seconds=_since(start))

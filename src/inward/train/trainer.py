@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import warnings
@@ -14,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from inward.errors import SettingsError
+from inward.errors import ModelError, SettingsError
 from inward.models import ModelSettings, copy_tokenizer
 
 
@@ -86,6 +87,15 @@ def save(policy: Any, start: Path, out: Path, model: ModelSettings) -> None:
     copy_tokenizer(start, out)
 
 
+def refuse_divergence(grad_norm: float, step: int) -> None:
+    """Raise ModelError where a gradient is not finite: every weight it reaches would be lost."""
+    if not math.isfinite(grad_norm):
+        raise ModelError(
+            f"the gradient of step {step} is not finite, so the training has diverged: lower optim.learning_rate or "
+            "set model.dtype=float32, and use another --out"
+        )
+
+
 def reporter(progress: Callable[[int, int], None], log: Callable[[dict[str, float]], None]) -> Any:
     """Tell progress and metrics to callbacks of ours."""
     from transformers import TrainerCallback
@@ -100,6 +110,7 @@ def reporter(progress: Callable[[int, int], None], log: Callable[[dict[str, floa
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
             numbers = {key: float(value) for key, value in (logs or {}).items() if isinstance(value, int | float)}
             log({"step": float(state.global_step), **numbers})
+            refuse_divergence(numbers.get("grad_norm", 0.0), state.global_step)
 
     return Reporter()
 
