@@ -13,7 +13,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 WeightKind = Literal["sequence", "length_normalised", "answer", "none"]
-Reduction = Literal["mean", "sum"]
 
 
 def confidence_weight(
@@ -50,42 +49,18 @@ def confidence_weight(
             return torch.zeros_like(logprob, requires_grad=False)
 
 
-def weighted_nll(
-    logprob: Float[Tensor, " N"], weight: Float[Tensor, " N"], alpha: float, reduction: Reduction = "mean"
-) -> Float[Tensor, ""]:
-    """-(weight + alpha) * log-probability, over completions (RLSC, equations 5 and 6).
+def weighted_nll(logprob: Float[Tensor, " N"], weight: Float[Tensor, " N"], alpha: float) -> Float[Tensor, " N"]:
+    """-(weight + alpha) * log-probability of each completion (RLSC, equations 5 and 6).
 
-    The gradient with respect to each log-probability is exactly -(weight + alpha), divided by N for the mean.
+    The gradient of its sum with respect to each log-probability is exactly -(weight + alpha).
 
     Args:
         logprob: sum of log-probabilities of each completion, nats.
         weight: detached, see `confidence_weight`.
         alpha: the same for every completion. Where samples come from the very distribution that scores them, its
             expected gradient is 0 and it only adds variance; where they come from a sharper one, it pulls to that.
-        reduction: over the N completions.
     """
-    losses = -(weight.detach() + alpha) * logprob
-    return losses.mean() if reduction == "mean" else losses.sum()
-
-
-def entropy_loss(
-    entropy: Float[Tensor, "N C"], length: Int[Tensor, " N"], form: Literal["sum", "token_mean"], reduction: Reduction
-) -> Float[Tensor, ""]:
-    """Entropy of the next token along sampled completions, differentiated directly; sampling is not differentiated.
-
-    `sum` adds it up over each completion (EM-FT, arXiv 2505.15134); `token_mean` averages over all tokens of all
-    completions (one-shot entropy minimisation, arXiv 2505.20282).
-
-    Args:
-        entropy: nats, 0 on masked positions.
-        length: tokens of each completion.
-        form: see above.
-        reduction: over the N completions, for `sum`.
-    """
-    if form == "token_mean":
-        return entropy.sum() / length.sum().clamp(min=1)
-    totals = entropy.sum(1)
-    return totals.mean() if reduction == "mean" else totals.sum()
+    return -(weight.detach() + alpha) * logprob
 
 
 def alpha_share(weight: Float[Tensor, " N"], alpha: float) -> float:

@@ -180,3 +180,8 @@ def test_what_is_wrong_from_the_start_is_found_without_any_change(
 ):
     assert names(seen(throughout, throughout)) == [name]
     assert names(seen(not_yet, not_yet)) == []
+
+
+@pytest.mark.parametrize(("shares", "found"), [((0.95, 0.1), True), ((0.9, 0.99), False), ((NAN, NAN), False)])
+def test_a_training_on_alpha_from_its_first_step_on_is_called_fine_tuning(shares: tuple[float, float], found: bool):
+    assert names(seen(*({"alpha_share": share} for share in shares))) == (["mostly_alpha"] if found else [])

@@ -17,7 +17,6 @@ from inward.report.page import render
 from inward.report.progress import progress
 from inward.report.reading import read
 from inward.report.sharpening import cumulative, ranked_masses, sharpening
-from inward.report.training import alpha
 from inward.runs import RunFolder
 from inward.types import EvalItem, JudgedTrace, Manifest, Outcome
 
@@ -200,16 +199,3 @@ def test_weights_are_drawn_beside_the_monitors_however_small(tmp_path: Path):
     drawing = figure(shown, "Weight before alpha")
     assert labels(drawing, "end")[:4] == ["0", "1.0e−14", "2.0e−14", "3.0e−14"]
     assert next(title.text for title in drawing.iter("title")) == "weight: 0, 1.0e−14"
-
-
-@pytest.mark.parametrize(("shares", "warned"), [([0.95, 0.1], True), ([0.9, 0.99], False), ([None, None], False)])
-def test_a_training_on_alpha_from_its_first_step_on_is_called_fine_tuning(
-    tmp_path: Path, shares: list[float | None], warned: bool
-):
-    page = render(read(rlsc(tmp_path / "run", shares).path))
-    assert ("At the first step 95.0% of the weight came from alpha" in page) is warned
-    assert ("fine-tuning on own samples" in page) is warned
-
-
-def test_a_run_without_weights_has_no_such_warning(run: RunData):
-    assert alpha(run) == ""

@@ -17,7 +17,7 @@ from inward.answers import AnswerSettings
 from inward.batch import TokenSignals
 from inward.confidence import mean_logprob, neg_entropy, self_certainty
 from inward.equivalence import majority
-from inward.losses import Reduction, alpha_share, confidence_weight, entropy_loss, weighted_nll
+from inward.losses import alpha_share, confidence_weight, weighted_nll
 from inward.methods.rlsc import _samples
 from inward.signals import token_signals
 from inward.types import FinishReason, Prompt, SamplingParams, Source, Trace, TraceGroup
@@ -74,14 +74,9 @@ def expected(values: Tensor, probability: Tensor) -> Tensor:
     return (probability.detach() * values).sum()
 
 
-def each_loss(logprob: Tensor, weight: Tensor, alpha: float) -> Tensor:
-    """The loss of every completion on its own."""
-    return torch.stack([weighted_nll(one[None], its[None], alpha) for one, its in zip(logprob, weight, strict=True)])
-
-
 def mean_gradient(table: Tensor, weight: Tensor, alpha: float = 0.0) -> Tensor:
     """Gradient of the loss, averaged over samples of the policy."""
-    return gradient(expected(each_loss(scored(table), weight, alpha), log_pi(table).exp()), table)
+    return gradient(expected(weighted_nll(scored(table), weight, alpha), log_pi(table).exp()), table)
 
 
 def close(given: Tensor, wanted: Tensor) -> None:
@@ -105,23 +100,22 @@ def test_r1_the_loss_follows_half_the_gradient_of_the_collision_probability(tabl
     close(mean_gradient(table, weight), -uphill / 2)
 
 
-@pytest.mark.parametrize(("reduction", "num"), [("mean", 1), ("sum", 2)])
-def test_r1_so_does_the_loss_of_several_samples_on_average(table: Tensor, reduction: Reduction, num: int):
+def test_r1_so_does_the_loss_of_several_samples_on_average(table: Tensor):
     """All 49 pairs of independent samples."""
     logprob, probability = scored(table), log_pi(table).exp()
     pairs = [torch.tensor(pair) for pair in itertools.product(range(7), repeat=2)]
     losses = [
-        weighted_nll(logprob[pair], confidence_weight(logprob[pair], LENGTHS[pair], "sequence"), 0.0, reduction)
+        weighted_nll(logprob[pair], confidence_weight(logprob[pair], LENGTHS[pair], "sequence"), 0.0).sum()
         for pair in pairs
     ]
     chance = torch.stack([probability[pair].prod() for pair in pairs])
-    close(gradient(expected(torch.stack(losses), chance), table), -num * gradient(collision(table), table) / 2)
+    close(gradient(expected(torch.stack(losses), chance), table), -2 * gradient(collision(table), table) / 2)
 
 
 def test_r2_the_sum_over_all_completions_instead_of_samples_has_no_gradient(table: Tensor):
     """sum_y p_old(y) grad log p(y) = grad sum_y p(y) = 0 at p = p_old: equations 5 to 7 must run over samples."""
     weight = confidence_weight(scored(table), LENGTHS, "sequence")
-    close(gradient(weighted_nll(scored(table), weight, 0.0, "sum"), table), torch.zeros(3, 3).double())
+    close(gradient(weighted_nll(scored(table), weight, 0.0).sum(), table), torch.zeros(3, 3).double())
     assert mean_gradient(table, weight).norm() > 0.05
 
 
@@ -131,7 +125,7 @@ def test_r3_alpha_moves_nothing_in_expectation_where_the_sampler_scores(table: T
     close(mean_gradient(table, none, alpha=0.7), torch.zeros(3, 3).double())
     weight = confidence_weight(scored(table), LENGTHS, "sequence")
     close(mean_gradient(table, weight, alpha=0.7), mean_gradient(table, weight))
-    steps = torch.stack([gradient(one, table) for one in each_loss(scored(table), none, 0.7)])
+    steps = torch.stack([gradient(one, table) for one in weighted_nll(scored(table), none, 0.7)])
     assert expected(steps.square().sum((1, 2)), log_pi(table).exp()) > 0.1
 
 
@@ -142,7 +136,7 @@ def test_r4_alpha_pulls_to_the_sharper_policy_that_sampled():
     """
     z = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64).log().requires_grad_()
     logprob = token_signals(z.expand(3, 1, 3), torch.arange(3)[:, None], torch.ones(3, 1, dtype=torch.bool)).logprob
-    losses = each_loss(logprob.sum(1), torch.zeros(3), 0.1)
+    losses = weighted_nll(logprob.sum(1), torch.zeros(3), 0.1)
     step = -gradient(expected(losses, (z / 0.5).softmax(0)), z)
     assert step.tolist() == pytest.approx([0.0157895, -0.0063158, -0.0094737], abs=1e-7)
     assert (-gradient(expected(losses, z.softmax(0)), z)).abs().max() < 1e-7
@@ -176,13 +170,12 @@ def test_r5_uniform_completions_are_the_least(table: Tensor):
     assert weight.tolist() == pytest.approx([1 / 7] * 7)
 
 
-@pytest.mark.parametrize(("reduction", "num"), [("mean", 2), ("sum", 1)])
-def test_r6_the_gradient_by_log_probability_is_minus_the_weight(reduction: Reduction, num: int):
-    """-(p + alpha) / n for p = 1/2, 1/4 and alpha = .1: -.6 / n, -.35 / n; nothing flows through p."""
+def test_r6_the_gradient_by_log_probability_is_minus_the_weight():
+    """-(p + alpha) for p = 1/2, 1/4 and alpha = .1: -.6, -.35; nothing flows through p."""
     logprob = torch.tensor([0.5, 0.25]).log().requires_grad_()
     weight = confidence_weight(logprob, torch.tensor([1, 2]), "sequence")
-    weighted_nll(logprob, weight, 0.1, reduction).backward()
-    assert logprob.grad.tolist() == pytest.approx([-0.6 / num, -0.35 / num])
+    weighted_nll(logprob, weight, 0.1).sum().backward()
+    assert logprob.grad.tolist() == pytest.approx([-0.6, -0.35])
 
 
 @pytest.mark.parametrize("kind", ["sequence", "length_normalised"])
@@ -191,7 +184,7 @@ def test_r6_a_weight_is_detached_whoever_makes_it(kind):
     length = torch.tensor([1, 2])
     assert not confidence_weight(logprob, length, kind).requires_grad
     attached = (logprob / length).exp() if kind == "length_normalised" else logprob.exp()
-    weighted_nll(logprob, attached, 0.0, "sum").backward()
+    weighted_nll(logprob, attached, 0.0).sum().backward()
     assert logprob.grad.tolist() == pytest.approx((-attached).tolist())
 
 
@@ -200,9 +193,9 @@ def test_r7_the_probability_of_a_long_completion_is_zero_in_float32():
     logprob = torch.tensor([-104.0, -104.0]).requires_grad_()
     weight = confidence_weight(logprob, torch.tensor([1040, 1040]), "sequence")
     assert weight.tolist() == [0.0, 0.0]
-    weighted_nll(logprob, weight, 0.0, "sum").backward()
+    weighted_nll(logprob, weight, 0.0).sum().backward()
     assert logprob.grad.tolist() == [0.0, 0.0]
-    weighted_nll(logprob, weight, 0.1, "sum").backward()
+    weighted_nll(logprob, weight, 0.1).sum().backward()
     assert logprob.grad.tolist() == pytest.approx([-0.1, -0.1])
     assert alpha_share(weight, 0.1) == 1.0 and alpha_share(weight, 0.0) == 0.0
     assert confidence_weight(torch.tensor([-30.0]), torch.tensor([300]), "sequence").item() == pytest.approx(9.36e-14)
@@ -254,7 +247,7 @@ def test_r8_the_share_among_three_samples_follows_two_thirds_of_it(table: Tensor
         rows, given = torch.tensor(group), [ANSWERS[row] for row in group]
         share = torch.tensor([given.count(one) / 3 if one else 0.0 for one in given])
         weight = confidence_weight(logprob[rows], LENGTHS[rows], "answer", answer_share=share)
-        total = total + probability[rows].prod() * weighted_nll(logprob[rows], weight, 0.0)
+        total = total + probability[rows].prod() * weighted_nll(logprob[rows], weight, 0.0).mean()
     itself = gradient(expected(answered * log_pi(table) / 3, probability), table)
     close(gradient(total, table), -gradient(answer_collision(table), table) / 3 - itself)
 
@@ -269,39 +262,17 @@ def test_r9_nothing_beside_the_completion_counts(table: Tensor):
     signals = token_signals(junk, TOKENS.masked_fill(~MASK, 2), MASK)
     weight = confidence_weight(signals.logprob.sum(1), LENGTHS, "sequence")
     assert torch.equal(weight, confidence_weight(scored(table), LENGTHS, "sequence"))
-    by_logit = torch.autograd.grad(weighted_nll(signals.logprob.sum(1), weight, 0.1), junk)[0]
+    by_logit = torch.autograd.grad(weighted_nll(signals.logprob.sum(1), weight, 0.1).sum(), junk)[0]
     assert (by_logit[~MASK] == 0).all() and (by_logit[MASK].abs().sum(-1) > 0).all()
 
 
-@pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_r9_the_order_of_samples_does_not_count(table: Tensor, reduction: Reduction):
+def test_r9_the_order_of_samples_does_not_count(table: Tensor):
     logprob, order = scored(table), torch.tensor([4, 2, 0, 6, 1, 3, 5])
-    entropy = enumerated(table).entropy
 
-    def losses(rows: Tensor) -> list[float]:
-        weight = confidence_weight(logprob[rows], LENGTHS[rows], "length_normalised")
-        made = [weighted_nll(logprob[rows], weight, 0.1, reduction)]
-        made += [entropy_loss(entropy[rows], LENGTHS[rows], form, reduction) for form in ("sum", "token_mean")]
-        return [loss.item() for loss in made]
+    def losses(rows: Tensor) -> Tensor:
+        return weighted_nll(logprob[rows], confidence_weight(logprob[rows], LENGTHS[rows], "length_normalised"), 0.1)
 
-    assert losses(order) == pytest.approx(losses(torch.arange(7)), rel=1e-6)
-
-
-def test_r9_the_sum_is_n_times_the_mean(table: Tensor):
-    logprob, entropy = scored(table), enumerated(table).entropy
-    weight = confidence_weight(logprob, LENGTHS, "sequence")
-    by_mean, by_sum = (gradient(weighted_nll(logprob, weight, 0.1, how), table) for how in ("mean", "sum"))
-    close(by_sum, 7 * by_mean)
-    by_mean, by_sum = (gradient(entropy_loss(entropy, LENGTHS, "sum", how), table) for how in ("mean", "sum"))
-    close(by_sum, 7 * by_mean)
-
-
-def test_r9_entropy_losses_by_hand():
-    """Totals 1 + 2 = 3 and 5, of 2 tokens and 1: mean 4, sum 8, token mean 8 / 3."""
-    entropy, length = torch.tensor([[1.0, 2.0], [5.0, 0.0]]), torch.tensor([2, 1])
-    assert entropy_loss(entropy, length, "sum", "mean").item() == 4.0
-    assert entropy_loss(entropy, length, "sum", "sum").item() == 8.0
-    assert entropy_loss(entropy, length, "token_mean", "mean").item() == pytest.approx(8 / 3)
+    assert torch.equal(losses(order), losses(torch.arange(7))[order])
 
 
 def test_r10_the_one_in_the_weight_of_shannon_entropy_is_a_baseline(table: Tensor):
@@ -344,7 +315,7 @@ def test_c2_the_trajectory_gradient_is_the_token_gradient_and_that_of_entropy_mi
         return -mean_gradient(table, measure(signals, MASK, length_norm="sum"))
 
     weighted = signals.entropy * probability[:, None]
-    minimised = -gradient(entropy_loss(weighted.float(), LENGTHS, "sum", "sum"), table)
+    minimised = -gradient(weighted.sum(), table)
     close(reinforce(mean_logprob), reinforce(neg_entropy) + minimised)
     assert min(reinforce(neg_entropy).norm(), minimised.norm()) > 0.05
 
@@ -417,7 +388,7 @@ def test_c5_in_a_bandit_only_rewards_of_the_token_move_the_policy(measure: Calla
     signals = token_signals(z.expand(4, 1, 4), torch.arange(4)[:, None], mask)
     logprob = signals.logprob.sum(1)
     weight = measure(signals, mask) if measure else confidence_weight(logprob, mask.sum(1), "sequence")
-    step = -gradient(expected(each_loss(logprob, weight, 0.0), z.softmax(0)), z)
+    step = -gradient(expected(weighted_nll(logprob, weight, 0.0), z.softmax(0)), z)
     assert bool(step.norm() > 0.05) is moves
     if not moves:
         close(step, torch.zeros(4).double())
@@ -431,7 +402,7 @@ def group_gradient(table: Tensor, reward: Callable[[int, int], float]) -> Tensor
         for coins in itertools.product(range(2), repeat=2):
             gained = advantages(torch.tensor([reward(row, coin) for row, coin in zip(rows, coins, strict=True)]))
             index = torch.tensor(rows)
-            total = total + probability[index].prod() / 4 * weighted_nll(logprob[index], gained, 0.0)
+            total = total + probability[index].prod() / 4 * weighted_nll(logprob[index], gained, 0.0).mean()
     return -gradient(total, table)
 
 

@@ -26,6 +26,8 @@ FORMAT_GAIN = 0.1
 """Rise of the share of traces with an answer that counts as a gain of format."""
 MOSTLY = 0.5
 """Share of traces cut at the limit that counts, whether it rose or not."""
+MOSTLY_ALPHA = 0.9
+"""Share of RLSC's weight from alpha at the first step above which the weight itself hardly counts."""
 UNANSWERED = 0.05
 """Share of traces with an answer below which there are none to speak of."""
 WINDOW = 3
@@ -47,7 +49,7 @@ def findings(history: History, settings: StopSettings | None = None) -> list[Fin
     found = [*_drift(history, decision)]
     ends = _ends(history)
     if ends:
-        for look in (_entropy, _length, _repetition, _truncation, _answers, _agreement, _format, _spread):
+        for look in (_entropy, _length, _repetition, _truncation, _answers, _agreement, _format, _spread, _alpha):
             found.extend(look(ends, history, decision))
     if not _watched(history):
         return [dataclasses.replace(finding, severity=Severity.NOTE) for finding in found]
@@ -211,6 +213,18 @@ def _spread(ends: Ends, history: History, decision: Decision) -> Iterator[Findin
             severity=Severity.WARNING,
             evidence=f"the reward's standard deviation within a group fell from {first:.3g} to {last:.3g}",
             advice="advantages are divided by this spread, so noise is now amplified to full size: stop here",
+        )
+
+
+def _alpha(ends: Ends, history: History, decision: Decision) -> Iterator[Finding]:
+    share = history.monitors[0].get("alpha_share", math.nan) if history.monitors else math.nan
+    if share > MOSTLY_ALPHA:
+        yield Finding(
+            name="mostly_alpha",
+            severity=Severity.WARNING,
+            evidence=f"at the first step a share of {share:.3f} of the weight was alpha, the same for every sample",
+            advice="this is fine-tuning on own samples and hardly RLSC: take shorter completions, a weight that does "
+            "not vanish with length (optim.weight), or a smaller optim.alpha",
         )
 
 

@@ -15,6 +15,9 @@ from inward.equivalence import canonical
 from inward.runs import RunFolder
 from inward.types import AnswerKind, EvalItem, JudgedTrace
 
+FROM_UPDATES = ("kl", "alpha_share")
+"""What the log of an update knows of its traces: TRL's KL divergence where its loss has one, RLSC's share of alpha."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class History:
@@ -36,15 +39,15 @@ def history(folder: RunFolder) -> History:
     have no support.
     """
     seen: dict[str, dict[float, dict[str, Any]]] = {"monitor": {}, "probe": {}}
-    divergences: dict[float, float | None] = {}
+    updates: dict[float, dict[str, Any]] = {}
     for event in folder.events():
         if event["event"] in seen:
             seen[event["event"]][event["step"]] = event  # a resumed training may log a step twice
-        elif event["event"] == "train" and "kl" in event:
-            divergences[event["step"]] = event["kl"]
+        elif event["event"] == "train":
+            known = {key: event[key] for key in FROM_UPDATES if key in event}
+            updates[event["step"]] = updates.get(event["step"], {}) | known  # TRL ends with a line that lacks them
     for step, event in seen["monitor"].items():
-        if step + 1 in divergences:  # measured by TRL, for its loss, on the traces that the monitors are about
-            event["kl"] = divergences[step + 1]
+        event |= updates.get(step + 1, {})  # about the traces that the monitors are about
     probes = [_logged(event) for _, event in sorted(seen["probe"].items())]
     return History(
         monitors=[_numbers(event) for _, event in sorted(seen["monitor"].items())],

@@ -30,6 +30,7 @@ from torch import nn
 
 from inward.answers import AnswerSettings
 from inward.diagnose import StopSettings, monitors
+from inward.diagnose.findings import MOSTLY_ALPHA
 from inward.diagnose.monitors import transitional_words
 from inward.methods.keeping import Keeping, keeping_of
 from inward.methods.rlsf import Start
@@ -39,9 +40,6 @@ from inward.runs import RunFolder
 from inward.sample import SamplingSettings, sample
 from inward.train import Samples, SelfConfidenceSettings, check_self_confidence, self_confidence
 from inward.types import Prompt, TraceGroup
-
-MOSTLY_ALPHA = 0.9
-"""Share of the weight from alpha above which the first step is warned of."""
 
 
 @dataclass(frozen=True, kw_only=True)

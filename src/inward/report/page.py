@@ -164,7 +164,7 @@ def _card(metric: Metric, data: RunData) -> str:
 
 
 def _along(data: RunData) -> str:
-    return training.alpha(data) + along(data.curve, "step", data.progress) + training.words(data.progress)
+    return along(data.curve, "step", data.progress) + training.words(data.progress)
 
 
 def _metrics(data: RunData) -> str:

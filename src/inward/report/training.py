@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from inward.report import examples
 from inward.report.data import RunData
-from inward.report.markup import NOTHING, decimal, esc, percent
+from inward.report.markup import NOTHING, decimal, esc
 from inward.report.progress import Progress
 
-MOSTLY_ALPHA = 0.9
-"""Share of the weight above which RLSC is called fine-tuning on own samples."""
 SEVERITIES = {"alarm": "bad", "warning": "warn", "note": "same"}
 """Style of each severity."""
 
@@ -29,19 +27,6 @@ def shown(data: RunData) -> str:
         for one in seen.findings
     )
     return rule + (f'<ul class="findings">{rows}</ul>' if rows else "<p>Nothing unusual was found.</p>")
-
-
-def alpha(data: RunData) -> str:
-    """Warn where nearly all of RLSC's weight was alpha from the first step on; empty elsewhere."""
-    shares = data.progress.monitors.get("alpha_share")
-    if not shares or shares[0][1] <= MOSTLY_ALPHA:
-        return ""
-    return (
-        f'<div class="notice">At the first step {percent(shares[0][1])} of the weight came from alpha, which is the '
-        "same for every sample: this training was fine-tuning on own samples far more than it was RLSC. Shorter "
-        "completions, a weight that does not vanish with length (<code>optim.weight</code>) or a smaller "
-        "<code>optim.alpha</code> change that.</div>"
-    )
 
 
 def prompts_along(data: RunData) -> str:

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 
 from inward.errors import SettingsError
 from inward.forward import Sequences, completion_logprobs
-from inward.losses import Reduction, WeightKind, alpha_share, confidence_weight, entropy_loss, weighted_nll
+from inward.losses import WeightKind, alpha_share, confidence_weight, weighted_nll
 from inward.models import ModelSettings, evaluating, load_model, load_tokenizer
 from inward.train.group_policy import AtCheckpoint, in_order, num_processes
-from inward.train.trainer import LoraSettings, check_lora, peft_config, quiet, save
+from inward.train.trainer import LoraSettings, check_lora, peft_config, quiet, refuse_divergence, save
 from inward.types import Prompt
 
 STATE = "state.pt"
@@ -73,7 +73,7 @@ class SelfConfidenceSettings:
     regenerate: bool = True
     """Sample anew at every step, as in the paper's algorithm; false: once, from the start model, so that training is
     on one fixed set."""
-    reduction: Reduction = "mean"
+    reduction: Literal["mean", "sum"] = "mean"
     """Over the completions of a step; the sum is as many times larger, which AdamW hardly sees but clipping does."""
     learning_rate: float = 1e-5
     """Paper: 1e-5, constant."""
@@ -184,7 +184,7 @@ def self_confidence(
 
     ended = bool(done) and told(done)
     while done < settings.steps and not ended:
-        metrics = _update(accelerator, scorer, optimizer, fixed or drawn(done), settings)
+        metrics = _update(accelerator, scorer, optimizer, fixed or drawn(done), settings, done + 1)
         done += 1
         log({"step": float(done), **metrics})
         progress(done, settings.steps)
@@ -220,7 +220,7 @@ class _Scorer(nn.Module):
 
 
 def _update(
-    accelerator: Any, scorer: nn.Module, optimizer: Any, samples: Samples, settings: SelfConfidenceSettings
+    accelerator: Any, scorer: nn.Module, optimizer: Any, samples: Samples, settings: SelfConfidenceSettings, step: int
 ) -> dict[str, float]:
     """One optimizer step on all samples; returns its metrics, over the samples of all processes."""
     pairs = list(zip(samples.prompt_ids, samples.completion_ids, strict=True))
@@ -237,32 +237,30 @@ def _update(
             shares = torch.tensor([samples.answer_share[row] for row in batch], device=logprob.device)
             total, length = logprob.sum(1), mask.sum(1)
             weight = confidence_weight(total, length, settings.weight, answer_share=shares)
-            loss = _loss(total, entropy, length, weight, settings)
+            # Entropy is differentiated directly, sampling is not; what `entropy_*` differ in is the divisor.
+            losses = weighted_nll(total, weight, settings.alpha) if settings.loss == "rlsc" else entropy.sum(1)
             # Data-parallel wrappers average over processes, and the divisor counts the samples of all of them.
-            accelerator.backward(loss * accelerator.num_processes / divisor)
-        seen.append(tuple(one.detach().float() for one in (total, entropy.sum(1), length, weight, loss.expand(1))))
+            accelerator.backward(losses.sum() * accelerator.num_processes / divisor)
+        seen.append(tuple(one.detach().float() for one in (total, entropy.sum(1), length, weight, losses)))
     norm = accelerator.clip_grad_norm_(scorer.parameters(), settings.max_grad_norm or float("inf"))
+    refuse_divergence(float(norm), step)
     optimizer.step()
     optimizer.zero_grad()
     columns = (accelerator.gather_for_metrics(torch.cat(column)).cpu() for column in zip(*seen, strict=True))
     totals, entropies, lengths, weights, losses = columns
+    weighed = {
+        "weight_mean": float(weights.mean()),
+        "weight_max": float(weights.max()),
+        "alpha_share": alpha_share(weights, settings.alpha),
+    }
     return {
         "loss": float(losses.sum() / divisor),
         "grad_norm": float(norm),
         "logprob_sum": float(totals.mean()),
-        "weight_mean": float(weights.mean()),
-        "weight_max": float(weights.max()),
-        "alpha_share": alpha_share(weights, settings.alpha),
+        **(weighed if settings.loss == "rlsc" else {}),
         "train_entropy": float(entropies.sum() / lengths.sum()),
         "train_length": float(lengths.mean()),
     }
-
-
-def _loss(total: Tensor, entropy: Tensor, length: Tensor, weight: Tensor, settings: SelfConfidenceSettings) -> Tensor:
-    """The summed loss of some samples."""
-    if settings.loss == "rlsc":
-        return weighted_nll(total, weight, settings.alpha, "sum")
-    return entropy_loss(entropy, length, "sum", "sum")
 
 
 def _divisor(settings: SelfConfidenceSettings, num_samples: int, num_tokens: int) -> int:
