@@ -226,6 +226,7 @@ def _update(
     pairs = list(zip(samples.prompt_ids, samples.completion_ids, strict=True))
     rows = [row for row, (_, completion) in enumerate(pairs) if completion]
     assert rows, "sampling gives every completion at least one token"
+    rows.sort(key=lambda row: len(pairs[row][0]) + len(pairs[row][1]))  # rows of like length need little padding
     counts = torch.tensor([len(rows), sum(len(ids) for _, ids in pairs)], device=accelerator.device)
     divisor = _divisor(settings, *accelerator.reduce(counts).tolist())
     seen: list[tuple[Tensor, ...]] = []
