@@ -14,6 +14,15 @@ NUM_PROMPTS = 36
 """Two shards."""
 FEW = ("pairs.max_pairs=48", "optim.num_epochs=1", "evaluation.num_samples=2")
 CHAT = ("sampling.group_size=8", "sampling.num_branches=4", "sampling.max_completion_tokens=16", *FEW)
+ONLINE = ("optim.steps=2", "optim.save_every=1", "optim.prompts_per_step=4", "optim.group_size=4")
+PROBED = (
+    *ONLINE,
+    "optim.batch_rows=16",
+    "optim.max_completion_tokens=16",
+    "stop.prompts=4",
+    "stop.samples=2",
+    "evaluation.num_samples=2",
+)
 
 
 def chains(num: int) -> list[dict[str, str]]:
@@ -23,12 +32,29 @@ def chains(num: int) -> list[dict[str, str]]:
 
 def made_without_gold(out: Path) -> dict[str, bytes]:
     """Everything that leads to the trained model, and the model."""
-    files = [file for name in ("traces", "scored", "pairs", "checkpoint") for file in (out / name).rglob("*")]
+    stages = ("traces", "scored", "pairs", "checkpoints", "checkpoint")
+    files = [file for name in stages for file in (out / name).rglob("*")] + list(out.glob("probe.json"))
     return {str(file.relative_to(out)): file.read_bytes() for file in sorted(files) if file.is_file()}
 
 
 def golds_judged_by(out: Path) -> list[str]:
     return [item.gold for item in RunFolder.read(out).records("before/items", EvalItem)]
+
+
+@pytest.mark.parametrize("method", ["rlif", "rlsc"])
+def test_permuted_gold_answers_change_no_byte_of_an_online_training(method: str, tmp_path: Path):
+    rows = chains(12)
+    permuted = [{**row, "answer": rows[i - 5]["answer"]} for i, row in enumerate(rows)]
+    made: list[dict[str, bytes]] = []
+    for case, asked in (("right", rows), ("wrong", permuted)):
+        problems = write_lines(tmp_path / f"{case}.jsonl", asked)
+        words = ["run", method, "--model", "embedded:base", "--prompts", problems, "--eval-data", problems]
+        ended = call(*words, "--out", tmp_path / case, *(word for setting in PROBED for word in ("--set", setting)))
+        assert ended.code == 0, ended.err
+        made.append(made_without_gold(tmp_path / case))
+    assert golds_judged_by(tmp_path / "right") != golds_judged_by(tmp_path / "wrong")
+    assert made[0] == made[1]
+    assert {"probe.json", "checkpoint/model.safetensors", "checkpoints/00001/model.safetensors"} <= set(made[0])
 
 
 @pytest.mark.parametrize("name", ["chat", "adder"])

@@ -149,10 +149,62 @@ def self_confidence(
     Returns:
         The number of steps done.
     """
-    from accelerate import Accelerator
     from accelerate.utils import broadcast_object_list, set_seed
 
     set_seed(seed)
+    parts = _prepared(start, settings, model)
+    accelerator, policy = parts.accelerator, parts.policy
+    order = _told_apart(in_order(prompts, settings.steps * settings.prompts_per_step, seed), settings.prompts_per_step)
+    share = settings.prompts_per_step // accelerator.num_processes
+
+    def drawn(step: int) -> Samples:
+        first = step * settings.prompts_per_step + accelerator.process_index * share
+        with evaluating(policy):
+            return draw(policy, order[first : first + share], step)
+
+    def told(step: int) -> bool:
+        answer = [False]
+        if accelerator.is_main_process:
+            with evaluating(policy):
+                # A copy, since saving merges adapters.
+                written = copy.deepcopy(parts.trained)
+                answer = [at_checkpoint(step, policy, lambda out: save(written, start, out, model))]
+        return bool(broadcast_object_list(answer)[0])
+
+    fixed = None if settings.regenerate else drawn(0)
+    done = _resume(work, parts.trained, parts.optimizer)
+    progress(done, settings.steps)
+    ended = bool(done) and told(done)
+    while done < settings.steps and not ended:
+        metrics = _update(parts, fixed or drawn(done), settings, done + 1)
+        done += 1
+        log({"step": float(done), **metrics})
+        progress(done, settings.steps)
+        if done % settings.save_every == 0 or done == settings.steps:
+            if accelerator.is_main_process:
+                _save_state(work, done, parts.trained, parts.optimizer)
+            accelerator.wait_for_everyone()
+            ended = told(done)
+    return done
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What a training works with."""
+
+    accelerator: Any
+    policy: Any
+    """The model that samples."""
+    trained: nn.Module
+    """The policy itself, or the policy with its adapter."""
+    scorer: nn.Module
+    """`trained` wrapped for accelerate, giving log-probabilities and entropies."""
+    optimizer: Any
+
+
+def _prepared(start: Path, settings: SelfConfidenceSettings, model: ModelSettings) -> _Parts:
+    from accelerate import Accelerator
+
     with quiet():
         policy = load_model(start, model, dtype=None if settings.lora else "float32")
         cpu = policy.device.type == "cpu"
@@ -162,38 +214,7 @@ def self_confidence(
         parameters = [parameter for parameter in trained.parameters() if parameter.requires_grad]
         plain = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
         scorer, optimizer = cast(Any, accelerator.prepare(_Scorer(trained, pad_id, settings.scored_at), plain))
-    order = _told_apart(in_order(prompts, settings.steps * settings.prompts_per_step, seed), settings.prompts_per_step)
-    share = settings.prompts_per_step // accelerator.num_processes
-
-    def drawn(step: int) -> Samples:
-        first = step * settings.prompts_per_step + accelerator.process_index * share
-        with evaluating(policy):
-            return draw(policy, order[first : first + share], step)
-
-    fixed = None if settings.regenerate else drawn(0)
-    done = _resume(work, trained, optimizer)
-    progress(done, settings.steps)
-
-    def told(step: int) -> bool:
-        answer = [False]
-        if accelerator.is_main_process:
-            with evaluating(policy):
-                # A copy, since saving merges adapters.
-                answer = [at_checkpoint(step, policy, lambda out: save(copy.deepcopy(trained), start, out, model))]
-        return bool(broadcast_object_list(answer)[0])
-
-    ended = bool(done) and told(done)
-    while done < settings.steps and not ended:
-        metrics = _update(accelerator, scorer, optimizer, fixed or drawn(done), settings, done + 1)
-        done += 1
-        log({"step": float(done), **metrics})
-        progress(done, settings.steps)
-        if done % settings.save_every == 0 or done == settings.steps:
-            if accelerator.is_main_process:
-                _save_state(work, done, trained, optimizer)
-            accelerator.wait_for_everyone()
-            ended = told(done)
-    return done
+    return _Parts(accelerator, policy, trained, scorer, optimizer)
 
 
 def _told_apart(order: Sequence[Prompt], per_step: int) -> list[Prompt]:
@@ -219,10 +240,9 @@ class _Scorer(nn.Module):
         return completion_logprobs(self.policy, sequences, self.pad_id, temperature=self.temperature)
 
 
-def _update(
-    accelerator: Any, scorer: nn.Module, optimizer: Any, samples: Samples, settings: SelfConfidenceSettings, step: int
-) -> dict[str, float]:
+def _update(parts: _Parts, samples: Samples, settings: SelfConfidenceSettings, step: int) -> dict[str, float]:
     """One optimizer step on all samples; returns its metrics, over the samples of all processes."""
+    accelerator, scorer = parts.accelerator, parts.scorer
     pairs = list(zip(samples.prompt_ids, samples.completion_ids, strict=True))
     rows = [row for row, (_, completion) in enumerate(pairs) if completion]
     assert rows, "sampling gives every completion at least one token"
@@ -245,8 +265,8 @@ def _update(
         seen.append(tuple(one.detach().float() for one in (total, entropy.sum(1), length, weight, losses)))
     norm = accelerator.clip_grad_norm_(scorer.parameters(), settings.max_grad_norm or float("inf"))
     refuse_divergence(float(norm), step)
-    optimizer.step()
-    optimizer.zero_grad()
+    parts.optimizer.step()
+    parts.optimizer.zero_grad()
     columns = (accelerator.gather_for_metrics(torch.cat(column)).cpu() for column in zip(*seen, strict=True))
     totals, entropies, lengths, weights, losses = columns
     weighed = {
