@@ -153,6 +153,8 @@ def calibration_report(answers: str, judged: Sequence[JudgedTrace]) -> Calibrati
         ece_answered=error,
         brier=estimate(calibration.brier(confidence, correct)),
         auroc=estimate(calibration.auroc(confidence, correct)),
+        accuracy_at_50=estimate(calibration.selective_accuracy(confidence, correct, 0.5)),
+        accuracy_at_80=estimate(calibration.selective_accuracy(confidence, correct, 0.8)),
         bins=calibration.reliability_bins(confidence, correct),
         risk_coverage=calibration.risk_coverage(confidence, correct),
         num_without_span=sum(not one.has_span for one in judged),
@@ -178,16 +180,19 @@ def evaluation_report(items: Sequence[EvalItem], checkpoint: str) -> EvalReport:
         "ece_sampled": of_samples.ece.value,
         "brier_sampled": of_samples.brier.value,
         "auroc_sampled": of_samples.auroc.value,
+        "accuracy_at_80": of_greedy.accuracy_at_80.value,
         "confidence": np.mean([one.probability for one in greedy]),
         "entropy": np.mean([one.entropy for one in samples]),
         "answer_rate": np.mean([one.has_span for one in samples]),
         "truncated_rate": 0.0,
     }
     metrics = {key: share(float(value), len(items)) for key, value in shares.items()}
-    metrics["length"] = estimate(float(np.mean([one.length for one in samples])), n=len(items))
+    metrics["tokens_per_answer"] = estimate(float(np.mean([one.tokens or 0 for one in items])), n=len(items))
+    metrics["length"] = estimate(float(np.mean([one.length or 0 for one in samples])), n=len(items))
     return EvalReport(
         task="arithmetic",
         checkpoint=checkpoint,
+        decoding="greedy",
         metrics=metrics,
         pass_k=len(items[0].samples),
         calibration=(of_greedy, of_samples),
@@ -248,6 +253,7 @@ def judged(prompts: Sequence[tuple[Prompt, str]], *, trained: bool, seed: int, s
                 prompt_id=prompt.id,
                 gold=gold,
                 greedy=judge(greedy, gold),
+                tokens=len(greedy.trace.completion_ids),
                 samples=tuple(judge(one, gold) for one in others),
                 majority=majority,
                 majority_outcome=Outcome.CORRECT if majority == gold else Outcome.INCORRECT,

@@ -79,7 +79,7 @@ def answered(
     ]
     judged = [synthetic.judge(one, gold) for one in traces]
     item = EvalItem(
-        prompt_id=prompt.id, gold=gold, greedy=judged[0], samples=tuple(judged[1:]),
+        prompt_id=prompt.id, gold=gold, greedy=judged[0], tokens=judged[0].length, samples=tuple(judged[1:]),
         majority=judged[1].answer, majority_outcome=judged[1].outcome,
     )  # fmt: skip
     return item, ScoredGroup(prompt=prompt, traces=tuple(traces), confidence="answer_disparity")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -26,6 +27,15 @@ Clusters = Int[NDArray[np.intp], " N"]
 Binning = Callable[[NDArray[np.float64], int], NDArray[np.intp]]
 
 NUM_CURVE_POINTS = 100
+
+TEMPERATURES = (0.05, 100.0)
+"""Least and largest temperature that `fit_temperature` gives."""
+
+_PRECISION = 1e-4
+"""Of the logarithm of a temperature."""
+
+_GRID = 31
+"""Temperatures tried before refining: a quarter apart in the logarithm."""
 
 
 def equal_width_bins(confidence: Confidences, num_bins: int = 10) -> Int[NDArray[np.intp], " N"]:
@@ -79,6 +89,26 @@ def auroc(confidence: Confidences, correct: Verdicts) -> float:
     NaN when all answers are right or all are wrong. Only the order of the confidences matters.
     """
     return _at_ones(auroc_statistic(confidence, correct, *_one_cluster(confidence)))
+
+
+def selective_accuracy(confidence: Confidences, correct: Verdicts, coverage: float) -> float:
+    """Share of right answers among the surest ones, where one abstains from the rest.
+
+    At a coverage of c the c * N surest of N answers are kept; where that is no whole number the last one counts in
+    part. Of equal confidences each counts in the same part: the expectation over their orders.
+
+    Args:
+        confidence: [N] in [0, 1].
+        correct: [N] whether each answer is right.
+        coverage: Share of answers given, in (0, 1].
+
+    Returns:
+        The share; NaN without answers.
+
+    Raises:
+        DataError: The coverage lies outside (0, 1], or see `ece`.
+    """
+    return _at_ones(selective_accuracy_statistic(confidence, correct, *_one_cluster(confidence), coverage=coverage))
 
 
 def ece_statistic(
@@ -140,6 +170,44 @@ def auroc_statistic(confidence: Confidences, correct: Verdicts, cluster: Cluster
     return statistic
 
 
+def selective_accuracy_statistic(
+    confidence: Confidences, correct: Verdicts, cluster: Clusters, num_clusters: int, *, coverage: float
+) -> Statistic:
+    """Build `selective_accuracy` as a statistic; answer i belongs to prompt cluster[i] of num_clusters."""
+    _check(confidence, correct)
+    if not 0 < coverage <= 1:
+        raise DataError(f"a coverage of {coverage}: give a share of the answers above 0 and at most 1.")
+    order = np.argsort(-confidence, kind="stable")
+    surest, right, owner = confidence[order], correct[order].astype(np.float64), cluster[order]
+    ends = np.flatnonzero(np.concatenate([surest[1:] != surest[:-1], [True]])) + 1
+    edges = np.concatenate([[0], ends])
+
+    def chunk(drawn: Float[NDArray[np.float64], "P r"]) -> Float[NDArray[np.float64], " r"]:
+        each = drawn[owner]
+        reached, found = np.zeros((2, owner.size + 1, drawn.shape[1]))
+        np.cumsum(each, axis=0, out=reached[1:])
+        np.cumsum(each * right[:, None], axis=0, out=found[1:])
+        reached, found = reached[edges], found[edges]
+        wanted = coverage * reached[-1]
+        # The group of equal confidences in which the last answer lies that is kept.
+        last = (reached[1:-1] < wanted).sum(axis=0)
+        column = np.arange(len(last))
+        before, right_before = reached[last, column], found[last, column]
+        share = divide(wanted - before, reached[last + 1, column] - before)
+        return divide(right_before + share * (found[last + 1, column] - right_before), wanted)
+
+    columns = max(1, MAX_ELEMENTS // max(1, confidence.size))
+
+    def statistic(weights: Float[NDArray[np.float64], "R P"]) -> Float[NDArray[np.float64], " R"]:
+        if confidence.size == 0:
+            nothing = np.zeros(weights.shape[0])
+            return divide(nothing, nothing)
+        starts = range(0, weights.shape[0], columns)
+        return np.concatenate([chunk(np.ascontiguousarray(weights[s : s + columns].T)) for s in starts])
+
+    return statistic
+
+
 def reliability_bins(confidence: Confidences, correct: Verdicts, num_bins: int = 10) -> tuple[CalibrationBin, ...]:
     """Give the bars of a reliability diagram: B equal-width bins with their mean confidence and accuracy."""
     _check(confidence, correct)
@@ -177,6 +245,69 @@ def area_under_risk_coverage(confidence: Confidences, correct: Verdicts) -> floa
     """Mean risk over the coverages k/N, in [0, 1]; lower is better (Geifman et al. 2019)."""
     risk = _risk_by_count(confidence, correct)
     return float(risk.mean()) if risk.size else math.nan
+
+
+def fit_temperature(
+    confidence: Callable[[float], Confidences], target: Confidences, objective: Literal["mean", "brier"] = "mean"
+) -> float:
+    """Find the temperature at which confidences come nearest to a target that needs no labels, such as vote shares.
+
+    Args:
+        confidence: Gives the [N] confidences at a temperature. For `mean` their mean must not grow with it, as the
+            probability of the most probable token does not.
+        target: [N] in [0, 1], one for each confidence.
+        objective: `mean`: the two have the same mean, found by bisection. `brier`: their mean squared difference is
+            least, found on a grid and refined by golden section.
+
+    Returns:
+        The temperature, within 0.01%; an end of `TEMPERATURES` where the best one lies there or beyond.
+
+    Raises:
+        DataError: There is no target.
+    """
+    if target.size == 0:
+        raise DataError("no answer to fit a temperature on: give prompts that the model answers")
+
+    def mean(temperature: float) -> float:
+        return float(confidence(temperature).mean())
+
+    def squared(x: float) -> float:
+        return float(((confidence(math.exp(x)) - target) ** 2).mean())
+
+    lowest, highest = TEMPERATURES
+    if objective == "brier":
+        return min(max(math.exp(_least(squared, math.log(lowest), math.log(highest))), lowest), highest)
+    wanted = float(target.mean())
+    if mean(lowest) <= wanted:
+        return lowest
+    if mean(highest) >= wanted:
+        return highest
+    low, high = math.log(lowest), math.log(highest)
+    while high - low > _PRECISION:
+        middle = (low + high) / 2
+        above = mean(math.exp(middle)) > wanted
+        low, high = (middle, high) if above else (low, middle)
+    return math.exp((low + high) / 2)
+
+
+def _least(value: Callable[[float], float], low: float, high: float) -> float:
+    """Where a function is least: at the lowest of some points evenly spaced, refined between its neighbours."""
+    points: list[float] = np.linspace(low, high, _GRID).tolist()
+    best = int(np.argmin([value(point) for point in points]))
+    low, high = points[max(best - 1, 0)], points[min(best + 1, _GRID - 1)]
+    golden = (math.sqrt(5) - 1) / 2
+    left, right = high - golden * (high - low), low + golden * (high - low)
+    at_left, at_right = value(left), value(right)
+    while high - low > _PRECISION:
+        if at_left <= at_right:
+            high, right, at_right = right, left, at_left
+            left = high - golden * (high - low)
+            at_left = value(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + golden * (high - low)
+            at_right = value(right)
+    return (low + high) / 2
 
 
 def _risk_by_count(confidence: Confidences, correct: Verdicts) -> Float[NDArray[np.float64], " N"]:

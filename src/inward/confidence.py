@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from inward.batch import TokenSignals
@@ -68,6 +68,33 @@ CONFIDENCE: dict[str, Measure] = {
     "neg_entropy": neg_entropy,
     "self_certainty": self_certainty,
 }
+
+OptionMeasure = Callable[[Tensor, Tensor], Tensor]
+
+
+def option_disparity(mass: Float[Tensor, "N K"], chosen: Int[Tensor, " N"]) -> Float[Tensor, " N"]:
+    """Mass of the chosen option minus the largest mass of another, in [-1, 1] (CoT decoding, arXiv 2402.10200).
+
+    Args:
+        mass: where the answer's label begins, the probability of the tokens that write each of the K labels.
+        chosen: index of the label that stands there.
+    """
+    index = chosen[:, None]
+    return (mass.gather(1, index) - mass.scatter(1, index, 0.0).amax(1, keepdim=True)).squeeze(1)
+
+
+def option_probability(mass: Float[Tensor, "N K"], chosen: Int[Tensor, " N"]) -> Float[Tensor, " N"]:
+    """Share of the chosen option in the mass of all options, in [0, 1]; 0 where none has any. Arguments as above."""
+    total = mass.sum(1)
+    share = mass.gather(1, chosen[:, None]).squeeze(1) / total
+    return torch.where(total > 0, share, torch.zeros_like(share))
+
+
+OPTION_CONFIDENCE: dict[str, OptionMeasure] = {
+    "option_disparity": option_disparity,
+    "option_probability": option_probability,
+}
+"""The measures of a multiple-choice answer that need the distribution over the options."""
 
 CERTAINTY: dict[str, Callable[..., Tensor]] = {
     "self_certainty": self_certainty,

@@ -18,8 +18,10 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from inward.answers import AnswerSettings
 from inward.errors import InwardError, SettingsError
-from inward.methods import rlif, rlsc, rlsf
+from inward.evaluate import Decoding
+from inward.methods import calibrating, rlif, rlsc, rlsf
 from inward.models import ModelSettings
+from inward.tasks.formats import Format
 
 T = TypeVar("T")
 
@@ -31,7 +33,9 @@ class PromptSettings:
     limit: int | None = None
     """The first so many; None: all. For `embedded`, how many are made (256 where None)."""
     split: str = "train"
-    """Of a hub data set."""
+    """Of a hub data set, or a folder of files."""
+    format: Format = "plain"
+    """How a question is put to the model: see `inward.tasks.formats`."""
     too_long: Literal["error", "drop"] = "error"
     """What happens where a prompt fills the model's context."""
 
@@ -48,6 +52,17 @@ class EvaluationSettings:
     """The first so many of a file, or how many a generated task makes (320 where None)."""
     num_samples: int = 16
     """Samples per problem, beside the greedy trace; 0 for the greedy trace alone."""
+    format: Format | None = None
+    """How a question is put to the model; None: as the prompts are."""
+    decoding: Decoding = "greedy"
+    """How the answer to a problem is found."""
+    num_branches: int = 10
+    """Of `cot_decoding` and `cot_decoding_sum`: the most probable first tokens, each continued greedily (RLSF
+    README: 10)."""
+    cot_prompt: str = "\n\nPlease solve the math problem step by step."
+    """Of `cot_prompt`: appended to the prompt as it stands (RLSF README)."""
+    reference: str | None = None
+    """A model with the same tokens, by whose probability the answers are judged, too."""
     temperature: float = 1.0
     top_p: float = 1.0
     max_completion_tokens: int | None = None
@@ -58,12 +73,14 @@ class EvaluationSettings:
     """Of the samples, and of the problems a generated task makes; the run's own seed does not move it."""
 
     def __post_init__(self) -> None:
-        for name in ("num_problems", "max_completion_tokens", "batch_rows"):
+        for name in ("num_problems", "max_completion_tokens", "batch_rows", "num_branches"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SettingsError(f"{name} must be at least 1, got {value}")
         if self.num_samples < 0:
             raise SettingsError(f"num_samples must be at least 0, got {self.num_samples}")
+        if self.decoding == "self_consistency" and not self.num_samples:
+            raise SettingsError("num_samples must be at least 1: self_consistency is the vote of the samples")
         if not self.temperature > 0 or not 0 < self.top_p <= 1:
             raise SettingsError("temperature must be above 0 and top_p in (0, 1]")
 
@@ -104,6 +121,18 @@ class EvaluateConfig:
         return dataclasses.asdict(self)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CalibrateConfig:
+    """An `inward calibrate`: the prompts, and the settings of `methods.calibrating` beside them."""
+
+    prompts: PromptSettings
+    settings: calibrating.Settings
+
+    def plain(self) -> dict[str, Any]:
+        """Nested plain values, as in a configuration file."""
+        return {"prompts": dataclasses.asdict(self.prompts), **dataclasses.asdict(self.settings)}
+
+
 STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 METHODS: dict[str, type[rlsf.Settings] | type[rlif.Settings] | type[rlsc.Settings]] = {
@@ -117,11 +146,18 @@ SHIPPED: dict[tuple[str, str], str] = {
     ("rlif", "embedded"): "rlif-embedded.yaml",
     ("rlsc", "embedded"): "rlsc-embedded.yaml",
     ("evaluate", "embedded"): "evaluate-embedded.yaml",
+    ("calibrate", "embedded"): "calibrate-embedded.yaml",
 }
 """Recipe that stands in for the paper's where no --config is given, by method and kind of model."""
 
 
-def run_config(method: str, model: str, file: Path | None, overrides: Sequence[str]) -> RunConfig:
+TaskAnswers = Sequence[tuple[str, Mapping[str, object]]]
+"""Names of tasks, and what the answers of each look like as settings of `answer`."""
+
+
+def run_config(
+    method: str, model: str, file: Path | None, overrides: Sequence[str], tasks: TaskAnswers = ()
+) -> RunConfig:
     """Settings of a method from a recipe, a file and `--set` overrides, each winning over the one before.
 
     Args:
@@ -129,13 +165,14 @@ def run_config(method: str, model: str, file: Path | None, overrides: Sequence[s
         model: the model as the user named it; `embedded:*` takes the shipped recipe where there is no file.
         file: a YAML file, or None.
         overrides: texts like `pairs.gamma=0.5`; the value is read as YAML.
+        tasks: what they say of answers holds where neither the file nor the overrides do.
 
     Raises:
         SettingsError: a setting is unknown, of the wrong type or out of range; the message names its path.
     """
     if method not in METHODS:
         raise SettingsError(f"method {method!r} is unknown; choose one of {', '.join(METHODS)}")
-    return _run_config(method, *_values(method, model, file, overrides))
+    return _run_config(method, *_values(method, model, file, overrides, tasks))
 
 
 def stored_config(method: str, stored: Mapping[str, object], recipe: str, overrides: Sequence[str]) -> RunConfig:
@@ -146,10 +183,21 @@ def stored_config(method: str, stored: Mapping[str, object], recipe: str, overri
     return _run_config(method, values, recipe)
 
 
-def evaluate_config(model: str, file: Path | None, overrides: Sequence[str]) -> tuple[EvaluateConfig, str]:
+def evaluate_config(
+    model: str, file: Path | None, overrides: Sequence[str], tasks: TaskAnswers = ()
+) -> tuple[EvaluateConfig, str]:
     """Settings of an evaluation, and where their defaults came from; see `run_config`."""
-    values, recipe = _values("evaluate", model, file, overrides)
+    values, recipe = _values("evaluate", model, file, overrides, tasks)
     return build(EvaluateConfig, values), recipe
+
+
+def calibrate_config(
+    model: str, file: Path | None, overrides: Sequence[str], tasks: TaskAnswers = ()
+) -> tuple[CalibrateConfig, str]:
+    """Settings of a recalibration, and where their defaults came from; see `run_config`."""
+    values, recipe = _values("calibrate", model, file, overrides, tasks)
+    prompts = _value(PromptSettings, values.pop("prompts", {}), "prompts")
+    return CalibrateConfig(prompts=prompts, settings=build(calibrating.Settings, values)), recipe
 
 
 def _run_config(method: str, values: dict[str, Any], recipe: str) -> RunConfig:
@@ -163,7 +211,9 @@ def _run_config(method: str, values: dict[str, Any], recipe: str) -> RunConfig:
     )
 
 
-def _values(method: str, model: str, file: Path | None, overrides: Sequence[str]) -> tuple[dict[str, Any], str]:
+def _values(
+    method: str, model: str, file: Path | None, overrides: Sequence[str], tasks: TaskAnswers
+) -> tuple[dict[str, Any], str]:
     recipe, values = "defaults", {}
     shipped = SHIPPED.get((method, model.partition(":")[0]))
     if file is not None:
@@ -173,9 +223,32 @@ def _values(method: str, model: str, file: Path | None, overrides: Sequence[str]
         recipe, values = f"shipped:{path.stem}", _read(path)
     if values.pop("method", method) != method:
         raise SettingsError(f"{recipe} is not for {method}")
+    own = {"answer": values.get("answer", {}) if file is not None else {}}
     for text in overrides:
         _put(values, text)
+        _put(own, text)
+    taken = _task_answers(own["answer"], tasks)
+    if taken:
+        values["answer"] = values.get("answer", {}) | taken
+        recipe += f", answer.{' and answer.'.join(taken)} of the task"
     return values, recipe
+
+
+def _task_answers(own: Any, tasks: TaskAnswers) -> dict[str, object]:
+    """What all tasks say of answers, where the user's own settings leave the kind open.
+
+    Raises:
+        SettingsError: Two tasks have answers of different kinds.
+    """
+    said = {name: answers for name, answers in tasks if answers}
+    if not said or not isinstance(own, Mapping) or "kind" in own:
+        return {}
+    if len({answers["kind"] for answers in said.values()}) > 1:
+        kinds = ", ".join(f"{answers['kind']} of {name}" for name, answers in said.items())
+        raise SettingsError(f"answers are of different kinds: {kinds}; set answer.kind, as in answer.kind=auto")
+    first, *others = said.values()
+    shared = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
+    return {key: value for key, value in shared.items() if key not in own}
 
 
 def build(config: type[T], values: Mapping[str, Any], path: str = "") -> T:

@@ -13,12 +13,14 @@ from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.modeling_utils import PreTrainedModel
 
 from inward.batch import SIGNALS, TokenSignals
 from inward.errors import ModelError
 from inward.signals import Head, completion_states, head_logits, head_logprobs, head_signals, token_signals
+from inward.types import Span
 
 Sequences = Sequence[tuple[Sequence[int], Sequence[int]]]
 """Prompt ids and completion ids of some traces."""
@@ -62,7 +64,7 @@ def sequence_signals(model: nn.Module, sequences: Sequences, pad_id: int, *, tem
         return TokenSignals(**columns, mask=mask)
     head = _usable_head(model, sequences[written[0]])
     limit = BATCH_TOKENS if head else LOGIT_BYTES // (4 * cast(Any, model).config.get_text_config().vocab_size)
-    for rows in _batches(sequences, written, limit):
+    for rows in batches(sequences, written, limit):
         made = _forward(model, head, [sequences[row] for row in rows], pad_id, temperature)
         length = made.mask.shape[1]
         mask[rows, :length] = made.mask.cpu()
@@ -94,6 +96,33 @@ def completion_logprobs(
         return *head_logprobs(states, head, tokens, mask, temperature=temperature), mask
     signals = token_signals(states.float() / temperature, tokens, mask)
     return signals.logprob, signals.entropy, mask
+
+
+@torch.no_grad()
+def span_states(
+    model: nn.Module, sequences: Sequences, spans: Sequence[Span], pad_id: int
+) -> tuple[Float[Tensor, "M H"], Head | None]:
+    """Hidden states that generated the tokens of one span per sequence, and the head that takes them to logits.
+
+    Args:
+        model: a causal language model as it stands: put it in evaluation mode first.
+        sequences: token ids of N traces, N at least 1.
+        spans: of each trace, among its completion tokens.
+        pad_id: fills masked positions.
+
+    Returns:
+        States of the M tokens of all spans, sequence after sequence, on the head's device. Where the last layer cannot
+        be read, None in place of the head and the model's own logits in place of the states, with a warning.
+    """
+    head = _usable_head(model, sequences[0])
+    limit = BATCH_TOKENS if head else LOGIT_BYTES // (4 * cast(Any, model).config.get_text_config().vocab_size)
+    found: dict[int, Tensor] = {}
+    for rows in batches(sequences, range(len(sequences)), limit):
+        states, _, _ = _states(model, head, [sequences[row] for row in rows], pad_id)
+        for place, row in enumerate(rows):
+            # A copy: a slice would keep the states of its whole batch in memory.
+            found[row] = states[place, spans[row].start : spans[row].end].clone()
+    return torch.cat([found[row] for row in range(len(sequences))]), head
 
 
 def head_of(model: nn.Module, *, trainable: bool = False) -> Head:
@@ -208,8 +237,8 @@ def _device(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-def _batches(sequences: Sequences, rows: Sequence[int], limit: int) -> Iterator[list[int]]:
-    """Rows, the longest first, in batches that hold at most `limit` tokens with their padding."""
+def batches(sequences: Sequences, rows: Sequence[int], limit: int) -> Iterator[list[int]]:
+    """The given rows, the longest first, in batches that hold at most `limit` tokens with their padding."""
     lengths = {row: sum(map(len, sequences[row])) for row in rows}
     order = sorted(rows, key=lambda row: -lengths[row])
     start = 0

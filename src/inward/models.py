@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    GenerationConfig,
+)
 from transformers.modeling_utils import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
@@ -115,8 +121,17 @@ def pick_device(settings: ModelSettings) -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def load_model(path: Path, settings: ModelSettings, dtype: str | None = None) -> PreTrainedModel:
-    """Load the weights in a folder; `dtype` overrides the settings' one."""
+def load_model(
+    path: Path, settings: ModelSettings, dtype: str | None = None, *, scalar_head: bool = False
+) -> PreTrainedModel:
+    """Load the weights in a folder.
+
+    Args:
+        path: the folder.
+        settings: how.
+        dtype: overrides the settings' one.
+        scalar_head: a head of one number, drawn at random where the folder has none, in place of the last layer.
+    """
     has_safetensors = any(path.glob("*.safetensors"))
     if not has_safetensors and not settings.allow_pickle:
         found = "pickled weights" if any(path.glob("*.bin")) else "no weights"
@@ -128,14 +143,17 @@ def load_model(path: Path, settings: ModelSettings, dtype: str | None = None) ->
     if wanted == "auto" and device.type == "cpu":
         wanted = "float32"
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        auto = AutoModelForSequenceClassification if scalar_head else AutoModelForCausalLM
+        model = auto.from_pretrained(
             path,
             dtype=wanted,
             use_safetensors=has_safetensors,
             trust_remote_code=settings.trust_remote_code,
+            **({"num_labels": 1} if scalar_head else {}),
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ModelError(f"cannot load a causal language model from {path}: {str(error).strip()}") from error
+        what = "model with a scalar head" if scalar_head else "causal language model"
+        raise ModelError(f"cannot load a {what} from {path}: {str(error).strip()}") from error
     return model.to(device).eval()  # pyright: ignore[reportArgumentType]
 
 
@@ -178,6 +196,22 @@ def load(path: Path, settings: ModelSettings, *, name: str | None = None) -> Pol
     )
 
 
+def check_same_tokens(policy: Policy, reference: Policy) -> None:
+    """Refuse a reference model whose token ids mean other tokens: it would read other texts than the policy wrote.
+
+    Raises:
+        ModelError: their vocabularies differ; the message says in what.
+    """
+    own, other = policy.tokenizer.get_vocab(), reference.tokenizer.get_vocab()
+    odd = sorted(token for token in own.keys() | other.keys() if own.get(token) != other.get(token))
+    if odd:
+        raise ModelError(
+            f"{reference.name} cannot judge the tokens of {policy.name}, since {len(odd)} of them differ: the id of "
+            f"{odd[0]!r} is {other.get(odd[0], 'missing')} there and {own.get(odd[0], 'missing')} here; take a "
+            "reference with the same tokenizer"
+        )
+
+
 def _id_set(ids: Any) -> set[int]:
     return set() if ids is None else {ids} if isinstance(ids, int) else set(ids)
 
@@ -203,7 +237,8 @@ def render(prompt: Prompt, policy: Policy) -> list[int]:
         messages = [{"role": "user", "content": prompt.text}] if wanted else []
     if messages and not has_template:
         raise DataError(
-            f"prompt {prompt.id}: {policy.name} has no chat template; give text prompts and model.chat_template=never"
+            f"prompt {prompt.id}: {policy.name} has no chat template; give text prompts in the format "
+            "plain, and model.chat_template=never"
         )
     if messages:
         ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)

@@ -1,21 +1,28 @@
-"""Scored groups in, preference pairs out. Pure: no model, no randomness but the seeded cap."""
+"""Scored groups in, preference pairs or the surest traces out. Pure: no model, no randomness but the seeded."""
 
 from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from inward.equivalence import canonical
 from inward.errors import NoPairsError, SettingsError
-from inward.types import FinishReason, PreferencePair, ScoredGroup, ScoredTrace
+from inward.types import AnswerKind, FinishReason, PreferencePair, ScoredGroup, ScoredTrace, Trace
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairSettings:
     """Which traces become pairs. Defaults: RLSF's code (all ordered pairs, chosen at least gamma)."""
 
+    source: Literal["confidence", "majority", "random"] = "confidence"
+    """What ranks the traces of a group; the last two are baselines, as label-free as the first. `majority`: the share
+    of the group that gives the same answer, and only traces whose answer no other outnumbers are chosen; `gamma`,
+    `min_gap` and the gap are of these shares. `random`: a seeded number; a group gives as many pairs as its confidences
+    would."""
     rule: Literal["all", "best_worst"] = "all"
     """`all`: every ordered pair of a group. `best_worst`: the n surest against the n least sure, one to one."""
     gamma: float | None = 0.9
@@ -43,15 +50,20 @@ class PairSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SettingsError(f"{name} must be at least 1, got {value}")
+        if self.source == "majority" and self.different_answers:
+            raise SettingsError("different_answers does nothing with source=majority, whose pairs always differ in it")
 
 
-def pairs(groups: Iterable[ScoredGroup], settings: PairSettings, *, seed: int) -> list[PreferencePair]:
+def pairs(
+    groups: Iterable[ScoredGroup], settings: PairSettings, *, seed: int, kind: AnswerKind = "auto"
+) -> list[PreferencePair]:
     """All preference pairs of all groups. Their traces carry no signals: the scored groups keep those.
 
     Args:
         groups: scored groups, each naming the measure it is ranked by.
         settings: which pairs to keep.
-        seed: of the subset kept under `max_pairs`.
+        seed: of the subset kept under `max_pairs`, of the source `random`, and of ties of the source `majority`.
+        kind: how answers are compared for the source `majority`.
 
     Raises:
         NoPairsError: nothing is left; the message says what share of traces reached gamma and what to change.
@@ -60,12 +72,15 @@ def pairs(groups: Iterable[ScoredGroup], settings: PairSettings, *, seed: int) -
     num_traces = num_sure = num_prompts = 0
     surest = -float("inf")
     for group in groups:
-        confidences = [_confidence(trace, group) for trace in group.traces]
+        values = _values(group, "majority" if settings.source == "majority" else "confidence", kind)
         num_prompts += 1
-        num_traces += len(confidences)
-        num_sure += sum(settings.gamma is None or c >= settings.gamma for c in confidences)
-        surest = max([surest, *confidences])
-        made += _group_pairs(group, settings)
+        num_traces += len(values)
+        num_sure += sum(settings.gamma is None or value >= settings.gamma for value in values.values())
+        surest = max([surest, *values.values()])
+        # Of each group its own, so that one group more or less changes no other's.
+        rng = random.Random(f"{seed}:{group.prompt.id}")
+        rule = _random_pairs if settings.source == "random" else _group_pairs
+        made += rule(group, values, settings, rng)
     if not made:
         raise NoPairsError(_why_none(settings, num_prompts, num_traces, num_sure, surest))
     if settings.max_pairs is not None and len(made) > settings.max_pairs:
@@ -74,29 +89,106 @@ def pairs(groups: Iterable[ScoredGroup], settings: PairSettings, *, seed: int) -
     return made
 
 
-def _confidence(trace: ScoredTrace, group: ScoredGroup) -> float:
-    return trace.measures[group.confidence]
+def surest(
+    groups: Iterable[ScoredGroup], settings: PairSettings, *, num: int, seed: int, kind: AnswerKind = "auto"
+) -> list[Trace]:
+    """The `num` surest traces of every group, no completion twice, without their signals: what one may tune on.
+
+    Args:
+        groups: scored groups, each naming the measure it is ranked by.
+        settings: `source` ranks, `gamma` is the least that a trace needs, and `keep_truncated` lets cut ones in; the
+            rest is about pairs.
+        num: most traces of a group.
+        seed: of the source `random`, and of ties of the source `majority`.
+        kind: how answers are compared for the source `majority`.
+
+    Raises:
+        NoPairsError: no trace is left.
+    """
+    made: list[Trace] = []
+    for group in groups:
+        rng = random.Random(f"{seed}:{group.prompt.id}")
+        values = _values(group, "majority" if settings.source == "majority" else "confidence", kind)
+        taken: dict[tuple[int, ...], Trace] = {}
+        for one in _order(group, _drawn(group, rng) if settings.source == "random" else values, settings, rng):
+            cut = not settings.keep_truncated and one.trace.finish_reason is FinishReason.LENGTH
+            if not cut and (settings.gamma is None or values[one.trace.index] >= settings.gamma):
+                taken.setdefault(one.trace.completion_ids, dataclasses.replace(one.trace, signals=None))
+        made += list(taken.values())[:num]
+    if not made:
+        raise NoPairsError(
+            "no trace is left to tune on: none reaches pairs.gamma, or all are cut at the length limit; lower "
+            "pairs.gamma, or raise sampling.max_completion_tokens"
+        )
+    return made
 
 
-def _group_pairs(group: ScoredGroup, settings: PairSettings) -> list[PreferencePair]:
-    order = sorted(group.traces, key=lambda t: (-_confidence(t, group), t.trace.index))
-    made: list[PreferencePair] = []
-    for best, worst in _candidates(order, settings):
-        gap = _confidence(best, group) - _confidence(worst, group)
-        if gap > settings.min_gap and _allowed(best, worst, group, settings):
-            made.append(
-                PreferencePair(
-                    prompt=group.prompt,
-                    chosen=dataclasses.replace(best.trace, signals=None),
-                    rejected=dataclasses.replace(worst.trace, signals=None),
-                    chosen_answer=best.answer,
-                    rejected_answer=worst.answer,
-                    gap=gap,
-                )
-            )
+Values = Mapping[int, float]
+"""What ranks the traces of a group, by their index."""
+
+
+def _values(group: ScoredGroup, source: Literal["confidence", "majority"], kind: AnswerKind) -> Values:
+    if source == "confidence":
+        return {one.trace.index: one.measures[group.confidence] for one in group.traces}
+    answers = [None if one.answer is None else canonical(one.answer, kind) for one in group.traces]
+    votes = Counter(answer for answer in answers if answer is not None)
+    return {
+        one.trace.index: 0.0 if answer is None else votes[answer] / len(answers)
+        for one, answer in zip(group.traces, answers, strict=True)
+    }
+
+
+def _drawn(group: ScoredGroup, rng: random.Random) -> Values:
+    return {one.trace.index: rng.random() for one in group.traces}
+
+
+def _order(group: ScoredGroup, values: Values, settings: PairSettings, rng: random.Random) -> list[ScoredTrace]:
+    """The surest first. Confidences hardly ever tie; votes do, and by index branches would stand behind samples."""
+    ties = _drawn(group, rng) if settings.source == "majority" else {one.trace.index: 0.0 for one in group.traces}
+    return sorted(group.traces, key=lambda t: (-values[t.trace.index], ties[t.trace.index], t.trace.index))
+
+
+def _group_pairs(
+    group: ScoredGroup, values: Values, settings: PairSettings, rng: random.Random
+) -> list[PreferencePair]:
+    made = [
+        _pair(group, best, worst, gap)
+        for best, worst in _candidates(_order(group, values, settings, rng), settings)
+        if (gap := values[best.trace.index] - values[worst.trace.index]) > settings.min_gap
+        and (settings.gamma is None or values[best.trace.index] >= settings.gamma)
+        and (settings.source != "majority" or values[best.trace.index] == max(values.values()))
+        and _allowed(best, worst, settings)
+    ]
     if settings.max_pairs_per_prompt is not None:
         made = sorted(made, key=lambda pair: -pair.gap)[: settings.max_pairs_per_prompt]
     return made
+
+
+def _random_pairs(
+    group: ScoredGroup, values: Values, settings: PairSettings, rng: random.Random
+) -> list[PreferencePair]:
+    """As many pairs as the confidences of the group would give, of a random order of its traces."""
+    num = len(_group_pairs(group, values, settings, rng))
+    drawn = _drawn(group, rng)
+    order = sorted(group.traces, key=lambda t: -drawn[t.trace.index])
+    found = [
+        _pair(group, best, worst, drawn[best.trace.index] - drawn[worst.trace.index])
+        for i, best in enumerate(order)
+        for worst in order[i + 1 :]
+        if _allowed(best, worst, settings)
+    ]
+    return [found[i] for i in sorted(rng.sample(range(len(found)), min(num, len(found))))]
+
+
+def _pair(group: ScoredGroup, best: ScoredTrace, worst: ScoredTrace, gap: float) -> PreferencePair:
+    return PreferencePair(
+        prompt=group.prompt,
+        chosen=dataclasses.replace(best.trace, signals=None),
+        rejected=dataclasses.replace(worst.trace, signals=None),
+        chosen_answer=best.answer,
+        rejected_answer=worst.answer,
+        gap=gap,
+    )
 
 
 def _candidates(order: Sequence[ScoredTrace], settings: PairSettings) -> Iterator[tuple[ScoredTrace, ScoredTrace]]:
@@ -109,9 +201,7 @@ def _candidates(order: Sequence[ScoredTrace], settings: PairSettings) -> Iterato
                 yield best, worst
 
 
-def _allowed(best: ScoredTrace, worst: ScoredTrace, group: ScoredGroup, settings: PairSettings) -> bool:
-    if settings.gamma is not None and _confidence(best, group) < settings.gamma:
-        return False
+def _allowed(best: ScoredTrace, worst: ScoredTrace, settings: PairSettings) -> bool:
     if not settings.keep_truncated and best.trace.finish_reason is FinishReason.LENGTH:
         return False
     if settings.different_answers and best.answer == worst.answer:
@@ -123,7 +213,8 @@ def _why_none(settings: PairSettings, num_prompts: int, num_traces: int, num_sur
     if not num_traces:
         return "there are no traces to rank; sample some first"
     share = f"{num_sure} of {num_traces} traces ({num_sure / num_traces:.1%}) of {num_prompts} prompts"
-    threshold = "have a confidence" if settings.gamma is None else f"reach gamma = {settings.gamma:g}"
+    what = "share of votes" if settings.source == "majority" else "confidence"
+    threshold = f"have a {what}" if settings.gamma is None else f"reach gamma = {settings.gamma:g} as their {what}"
     return (
         f"no preference pair is left: {share} {threshold}, the surest has {surest:.3f}. Lower pairs.gamma, "
         "sample more traces (sampling.group_size, sampling.num_branches), check that answer.kind fits the answers, "

@@ -18,7 +18,7 @@ Alignment rule: entry t of a signal describes the distribution that generated co
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
@@ -44,6 +44,8 @@ class Prompt:
     id: str
     text: str | None = None
     messages: tuple[Message, ...] | None = None
+    labels: tuple[str, ...] = ()
+    """Of its options, where it is multiple choice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,23 +246,29 @@ class JudgedTrace:
     """Mean probability of the answer tokens; 0 where there is no span."""
     disparity: float
     """Mean disparity of the answer tokens; 0 where there is no span."""
+    confidences: dict[str, float] = field(default_factory=dict[str, float])
+    """Further measures of the answer in [0, 1], by name; only those that are known."""
     has_span: bool
     entropy: float
     """Mean token entropy, nats."""
     logprob: float
     """Log-probability of the whole completion: the sum over its tokens, nats; 0 without tokens."""
-    length: int
-    """Completion tokens."""
+    length: int | None
+    """Completion tokens; None where only the text is known. Probability, disparity, entropy and log-probability of
+    a completion that was never scored are NaN."""
     truncated: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvalItem:
-    """One problem, its greedy trace and its samples, judged."""
+    """One problem, the answer given to it and its samples, judged."""
 
     prompt_id: str
     gold: str
     greedy: JudgedTrace
+    """The greedy trace; under another decoding the trace that stands for the answer which that decoding gave."""
+    tokens: int | None
+    """Completion tokens generated to give this answer, those of all branches or votes; None where not known."""
     samples: tuple[JudgedTrace, ...]
     majority: str | None
     """The answer most samples gave; None where no sample has one."""
@@ -293,7 +301,7 @@ class CalibrationReport:
     """How well one confidence measure tells right from wrong, on one set of answers."""
 
     measure: str
-    """`answer_probability` or `answer_disparity`."""
+    """`answer_probability`, `answer_disparity` or a key of `JudgedTrace.confidences`."""
     mapping: str
     """How the measure was mapped to [0, 1], in words."""
     answers: str
@@ -305,6 +313,10 @@ class CalibrationReport:
     """As `ece`, leaving out answers without a span."""
     brier: Estimate
     auroc: Estimate
+    accuracy_at_50: Estimate
+    """Share of right answers among the half that the measure is surest of."""
+    accuracy_at_80: Estimate
+    """Share of right answers among the 80% that the measure is surest of."""
     bins: tuple[CalibrationBin, ...]
     risk_coverage: tuple[RiskCoverage, ...]
     num_without_span: int
@@ -316,6 +328,8 @@ class EvalReport:
 
     task: str
     checkpoint: str
+    decoding: str
+    """How the answer to each problem was found: `greedy`, `cot_decoding`, ..."""
     metrics: dict[str, Estimate]
     """Keyed as in docs/metrics.md: `greedy_accuracy`, `ece`, ..."""
     pass_k: int
@@ -325,8 +339,24 @@ class EvalReport:
     num_truncated: int
     """Samples cut at the length limit."""
     num_no_answer: int
-    """Greedy traces without an answer."""
+    """Problems without an answer."""
     num_unscored: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankingReport:
+    """How well a score tells a problem's right samples from its wrong ones, pair by pair."""
+
+    score: str
+    """What ranks: `reward_model`, or the name of a confidence measure."""
+    accuracy: Estimate
+    """Share of (right, wrong) pairs of samples of one problem whose right one scores higher; ties count half."""
+    ece: Estimate
+    """Of sigmoid(difference of the two scores) as the probability that the higher-scored one is right; 10 bins."""
+    brier: Estimate
+    num_pairs: int
+    num_problems: int
+    """Problems with a right and a wrong sample."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -129,12 +129,68 @@ def test_other_numbers_of_samples_leave_out_what_depends_on_them(runs: list[Path
     three = write(tmp_path / "three", manifest(1, settings=settings), after=items(5, samples=3))
     ended = call("compare", runs[0], three)
     assert "pass@k - - -" in lines(ended)
+    assert "vote share" not in ended.err
     assert (
         "- majority accuracy, pass@k: depends on the number of samples a problem, which here are 2 and 3" in ended.err
     )
     found = compared(runs[0], three)
-    assert set(found["withheld"]) == {"pass_at_k", "majority_accuracy"}
+    of_votes = {f"{key}_vote_share" for key in ("ece", "brier", "auroc", "accuracy_at_80")}
+    assert set(found["withheld"]) == {"pass_at_k", "majority_accuracy", "weighted_majority_accuracy"} | of_votes
     assert "sampled_accuracy" in found["groups"][1]["metrics"]
+
+
+def evaluation(path: Path, judged: list[EvalItem], decoding: str = "greedy", **settings: object) -> Path:
+    """A folder of `inward evaluate`."""
+    asked = manifest(1).settings | {"evaluation": EVALUATION | {"decoding": decoding} | settings}
+    one = manifest(1, method="evaluate", data=None, start=Artifact(name="x/y", sha256="ab" * 32), settings=asked)
+    with RunFolder.open(path, one) as folder:
+        folder.map("before/items", judged, list, EvalItem, shard_size=64)
+        folder.write_json("before/report.json", evaluate.report(judged, "sums", "x/y", decoding=decoding))
+        folder.write_json("summary.json", {"counts": {}, "seconds": {}})
+    return path
+
+
+def sure(right: int, measure: str, confidence: float, tokens: int = 15) -> list[EvalItem]:
+    """So many of 8 problems answered rightly, all with one confidence and at one cost."""
+    return [
+        dataclasses.replace(
+            item, tokens=tokens, greedy=dataclasses.replace(item.greedy, confidences={measure: confidence})
+        )
+        for item in items(right)
+    ]
+
+
+def test_decodings_of_one_model_are_compared_with_their_costs_and_measures(tmp_path: Path):
+    greedy = evaluation(tmp_path / "greedy", sure(4, "vote_share", 0.75), num_branches=4)
+    branches = evaluation(tmp_path / "cot", sure(6, "vote_share", 1.0, tokens=50), "cot_decoding")
+    ended = call("compare", greedy, branches, "--out", tmp_path / "page.html")
+    assert ended.code == 0, ended.err
+    shown = lines(ended)
+    assert "tokens an answer 15.0 50.0" in shown
+    # 4 of 8 right at .75: ECE 1/4, Brier (.25^2 + .75^2) / 2; 6 of 8 right at 1: 1/4 and 1/4; nothing told apart
+    assert "x/y 0.250 0.312 0.500 0.500" in shown and "x/y cot_decoding 0.250 0.250 0.500 0.750" in shown
+    found = compared(greedy, branches)
+    assert [group["label"] for group in found["groups"]] == ["x/y", "x/y cot_decoding"]
+    assert found["groups"][1]["runs"][0]["decoding"] == "cot_decoding"
+    assert found["groups"][1]["runs"][0]["from_first"]["tokens_per_answer"]["value"] == 35.0
+    page = (tmp_path / "page.html").read_text("utf-8")
+    table = page.partition("<h2>Confidence measures side by side</h2>")[2].partition("</section>")[0]
+    assert "Vote share" in table and "Recalibrated" not in table
+
+
+def test_a_baseline_is_called_by_its_name(runs: list[Path], tmp_path: Path):
+    settings = manifest(1).settings | {"confidence": "answer_disparity", "baseline": "cot_decoding"}
+    path = write(tmp_path / "baseline", manifest(1, method="rlsf", settings=settings), after=items(6))
+    assert compared(runs[0], path)["groups"][1]["label"] == "rlsf cot_decoding, seed 1"
+
+
+def test_references_that_differ_are_not_compared(tmp_path: Path):
+    one = evaluation(tmp_path / "a", sure(4, "reference_probability", 0.5), reference="embedded:base")
+    none = evaluation(tmp_path / "b", sure(4, "vote_share", 0.5))
+    other = evaluation(tmp_path / "c", sure(4, "reference_probability", 0.5), reference="embedded:chat")
+    assert compared(one, none)["withheld"] == {}
+    withheld = compared(one, none, other)["withheld"]
+    assert withheld["ece_reference_probability"] == "is by other models: embedded:base, embedded:chat"
 
 
 def test_equal_labels_give_way_to_the_names_of_folders(runs: list[Path], tmp_path: Path):

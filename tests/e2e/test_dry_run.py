@@ -57,6 +57,46 @@ def test_pairs_at_most(here: Path, extra: tuple[str, ...], pairs: int):
     assert f"pairs: {pairs:,} at most" in dry("rlsf", "embedded:chat", *unlimited, *extra)
 
 
+def test_rlsf_over_a_reward_model_by_hand(here: Path):
+    """Policy: 32 prompts * 8 traces, 10 steps, 10 * 32 / 256 passes; the reward model stays in memory beside it."""
+    shown = dry("rlsf", "embedded:chat", "--set", "route=reward_model", "--set", "policy.steps=10")
+    assert "optimizer steps of the reward model: 3 epochs * 1,024 pairs / 64 = 48 at most" in shown
+    assert "traces of the policy: 32 prompts * 8 = 256 a step, 2,560 in all" in shown
+    assert "passes over the prompts: 1.25" in shown
+    assert "tokens of the policy's traces: 2,560 * 48 = 122,880 at most" in shown
+    assert "reward model, frozen 1.3 MiB 335,424 parameters * 4 bytes" in shown
+    assert "reference model of DPO" not in shown
+
+
+def test_the_adapters_of_reward_model_and_policy_are_counted_apart(here: Path):
+    """r=2 and r=4 on q_proj: 3 layers * (96 * r + r * 96), 1,152 and 2,304 parameters."""
+    adapters = ("--set", "reward.lora={r: 2, target_modules: [q_proj]}")
+    adapters += ("--set", "policy.lora={r: 4, target_modules: [q_proj]}")
+    shown = dry("rlsf", "embedded:chat", "--set", "route=reward_model", *adapters)
+    judge, policy = shown.partition("train the reward model")[2].split("train: state")[:2]
+    assert "gradients 0.0 MiB 1,152 adapter parameters * 4 bytes" in judge
+    assert "gradients 0.0 MiB 2,304 adapter parameters * 4 bytes" in policy
+
+
+def test_rounds_of_fine_tuning_and_their_baseline(here: Path):
+    """One trace of each of 256 prompts; the start model and two checkpoints are judged, 17 traces a problem."""
+    shown = dry("rlsf", "embedded:chat", "--baseline", "sft", "--set", "rounds=2", "--eval-task", "arithmetic")
+    assert "baseline = sft (default None)" in shown and "route = sft (default dpo)" in shown
+    assert "rounds: 2, each as follows" in shown
+    assert "surest traces: 256 at most" in shown
+    assert "optimizer steps: 3 epochs * 256 traces / 64 = 12 at most" in shown
+    assert "judged: 320 problems * 17 traces * 3 checkpoints = 16,320 traces" in shown
+    assert "checkpoints kept: 2 of 1.3 MiB" in shown
+
+
+def test_a_baseline_that_trains_nothing(here: Path):
+    """Greedy and 16 samples, and 10 branches and the same samples: 17 + 26 traces a problem."""
+    shown = dry("rlsf", "embedded:chat", "--baseline", "cot_decoding_sum", "--eval-task", "arithmetic")
+    assert "nothing is trained: the start model answers by cot_decoding_sum" in shown
+    assert "judged: 320 problems * 43 traces, by greedy and by cot_decoding_sum = 13,760 traces" in shown
+    assert "checkpoints kept" not in shown and "sample\n" not in shown.partition("memory")[2]
+
+
 def test_rlif_counts_probes_checkpoints_and_the_start_model(here: Path):
     """80 steps, a checkpoint every 20, and the kept one: 5; 32 * 8 = 256 traces a step."""
     sets = ("optim.steps=80", "optim.save_every=20", "optim.prompts_per_step=32", "optim.batch_rows=256")
@@ -94,6 +134,21 @@ def test_the_7b_recipe_without_weights_or_tokenizer(here: Path):
     assert "checkpoints kept: 5 of 28.4 GiB, 141.9 GiB on disk" in shown
 
 
+def test_the_2b_recipe_without_weights_or_tokenizer(here: Path):
+    """LoRA of r=8 on q_proj and v_proj: 26 layers * 8 * (2304 + 2048 + 2304 + 1024) = 1,597,440 parameters."""
+    folder = RECIPE.with_name("rlsf_gsm8k_gemma-2-2b-it")
+    shown = dry("rlsf", folder / "model", "--config", folder / "recipe.yaml", prompts="prompts.jsonl")
+    assert "Gemma2ForCausalLM, 2,614,341,888 parameters" in shown
+    assert "LoRA: 1,597,440 parameters are trained" in shown
+    # Two prompts of ten branches: 45 ordered pairs each, in batches of four, three times over.
+    assert "optimizer steps of the reward model: 3 epochs * 90 pairs / 4 = 69 at most" in shown
+    assert "traces of the policy: 32 prompts * 4 = 128 a step, 89,600 in all" in shown
+    changed = shown.partition("settings that differ from the defaults")[2].partition("model\n")[0]
+    assert "answer.elicit = always" in changed and not {"policy.kl", "reward.margin", "pairs.gamma"} & {
+        *changed.split()
+    }
+
+
 def test_a_hub_model_that_cannot_be_reached(here: Path):
     shown = dry("rlif", "nobody/nothing", prompts="prompts.jsonl")
     assert "missing config.json:" in shown and "missing tokenizer:" in shown
@@ -120,6 +175,10 @@ def test_a_folder_without_weights_keeps_its_tokenizer(here: Path, tiny_model: Pa
         (("--model", "embedded:none"), "no embedded model is called 'none'"),
         (("--set", "optim.lora.target_modules=[nothing]"), "the model has no module called nothing"),
         (("--set", "optim.trl={no_such_field: 1}"), "TRL refuses these settings"),
+        (("--baseline", "sft", "--set", "tuning.trl={no_such_field: 1}"), "tuning: TRL refuses these settings"),
+        (("--baseline", "greedy"), "baseline greedy trains nothing: give problems to judge on"),
+        (("--baseline", "sft", "--set", "route=dpo"), "baseline=sft needs route=sft, got dpo"),
+        (("--set", "route=reward_model", "--set", "policy.batch_rows=3"), "batch_rows must divide"),
     ],
 )
 def test_errors_are_those_of_a_run(here: Path, extra: tuple[str, ...], error: str):
@@ -134,7 +193,7 @@ def test_errors_are_those_of_a_run(here: Path, extra: tuple[str, ...], error: st
 def test_errors_without_a_tokenizer(here: Path):
     for extra, error in (
         (("--eval-task", "maths"), "task 'maths' is unknown"),
-        (("--eval-task", "arithmetic", "--eval-data", "prompts.jsonl"), "not both"),
+        (("--eval-task", "arithmetic", "--eval-data", "prompts.jsonl"), "makes its problems: leave out prompts.jsonl"),
         (("--eval-data", "prompts.jsonl"), "no gold answer"),
     ):
         ended = call("run", "rlsc", "--model", "a/b", "--prompts", "embedded", "--out", "out", "--dry-run", *extra)

@@ -10,6 +10,8 @@ import pytest
 import torch
 from commands import Ended, call, spawn
 
+from inward.tasks import NAMES
+
 GOOD = '{"id": "a", "prompt": "Q:1+2+3?\\nA:"}\n{"id": "b", "prompt": "Q:4*2-1?\\nA:"}\n'
 LONG = json.dumps({"id": "long", "prompt": "1" * 70}) + "\n"
 SETTINGS = "sampling: {num_branches: 3, max_completion_tokens: 4}\noptim: {num_epochs: 1}\nanswer: {elicit: never}\n"
@@ -39,7 +41,7 @@ def run(model: Path | str, *extra: str, prompts: str = "good.jsonl", out: str = 
     [
         (
             "none.jsonl",
-            "no file none.jsonl; give a JSON-lines or parquet file, a hub data set (owner/name) or `embedded`",
+            "no file none.jsonl; give a JSON-lines or parquet file, a hub data set (owner/name) or the name of a task",
         ),
         ("empty.jsonl", "empty.jsonl holds no rows"),
         ("unnamed.jsonl", "unnamed.jsonl, line 1: no column `prompt` or `question`; columns are text"),
@@ -67,10 +69,13 @@ def test_a_data_set_that_cannot_be_reached(here: Path, tiny_model: Path):
         (["--set", "pairs.gama=0.5"], "unknown setting pairs.gama; did you mean pairs.gamma?"),
         (["--set", "pairs.gamma=1.5"], "pairs.gamma must be in [-1, 1], or null for none; got 1.5"),
         (["--config", "none.yaml"], "cannot read none.yaml: No such file or directory"),
-        (["--eval-task", "maths"], "task 'maths' is unknown; choose one of arithmetic, or give a data file"),
+        (
+            ["--eval-task", "maths"],
+            f"task 'maths' is unknown; choose one of {', '.join(NAMES)}, or give a data file",
+        ),
         (
             ["--eval-task", "arithmetic", "--eval-data", "good.jsonl"],
-            "give a task or a data file to evaluate on, not both",
+            "the task arithmetic makes its problems: leave out good.jsonl, or name the benchmark it holds",
         ),
         (
             ["--eval-data", "good.jsonl"],

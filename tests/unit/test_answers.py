@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inward.answers import find, locate, probe_prompt, token_span
+from inward.answers import earliest, find, locate, probe_prompt, token_span
 from inward.errors import SettingsError
 from inward.types import AnswerKind, Span
 
@@ -119,6 +119,11 @@ NUMBERS = [
     ("The answer is 3. Wait, the answer is [[4]]. 5", "4"),
     ("The answer is [[4]]. The answer is clear. 5", "4"),
     ("The answer is [[−1,234.5]]", "-1234.5"),
+    ("\\boxed{[[2\\sqrt{3}]]} after 4 steps", "2\\sqrt{3}"),
+    ("\\boxed{[[2^3]]}", "2^3"),
+    ("\\boxed{[[5!]]}", "5!"),
+    ("\\boxed{[[90]]^\\circ}", "90"),
+    ("\\boxed{3 \\times 4 = [[12]]}", "12"),
 ]
 
 
@@ -161,6 +166,16 @@ LATEX = [
     ("The answer is [[7]], as $x=3$", "7"),
     ("We get 3/4 and then [[1,000]]", "1000"),
     ("\\boxed{5 and so [[6]]", "6"),
+    ("The answer is [[x^2 + 1]].", "x^2 + 1"),
+    ("The answer is [[(1, 2)]].", "(1, 2)"),
+    ("The answer is [[12,9]].", "12,9"),
+    ("The answer is [[$3$, $4$]].", "$3$, $4$"),
+    ("The answer is [[3x]]\nas $y=2$", "3x"),
+    ("The answer is [[7]] for $x=3$", "7"),
+    ("With $x=2$ we get $[[x^2+1]]$.", "x^2+1"),
+    ("With $x=2$ we get [[5]].", "5"),
+    ("It is \\[ [[x^2]] \\]", "x^2"),
+    ("He paid $5 and $[[6]]", "6"),
     ("réponse 🎉 \\boxed{[[é^2]]} ñ", "é^2"),
 ]
 
@@ -198,6 +213,14 @@ CHOICES = [
     ("Option [[B]] is correct, unlike (C)", "B"),
     ("([[B]]) is the right one, unlike (C)", "B"),
     ("The answer is ([[A]]). (B) is tempting.", "A"),
+    ("It could be A or B, but [[B]].", "B"),
+    ("It could be A or B, so [[B]]", "B"),
+    ("The answer is A or B.", None),
+    ("The answer is (A) or (B).", None),
+    ("The answer is A/B", None),
+    ("Both (A) and (B)", None),
+    ("The answer is [[A]] and not B.", "A"),
+    ("The answer is [[C]]. Or is it A or B?", "C"),
     ("The answer is A. No, the answer is [[C]].", "C"),
     ("The answer is not A; it is [[C]] here", "C"),
     ("(A) 5 (B) 6 ([[C]]) 7", "C"),
@@ -529,3 +552,22 @@ def test_strict_takes_announced_answers_only(kind: AnswerKind, text: str, answer
     found = find(text, kind, strict=True)
     assert (found and found.answer) == answer
     assert find(text, kind) is not None
+
+
+@pytest.mark.parametrize(
+    ("kind", "marked"),
+    [
+        ("number", "[[4]]+3=7;14-10=4;####4"),
+        ("number", "14 of 40: she has [[4.0]], so 4"),
+        ("number", "only once: ####[[12]]"),
+        ("choice", "Is it [[B]]? A is warm. The answer is (B)"),
+        ("text", "[[Paris]] or Lyon. The answer is Paris."),
+        ("latex", "[[\\sqrt{2}]] at first, then \\boxed{\\sqrt{2}}"),
+    ],
+)
+def test_the_earliest_occurrence_of_an_answer(kind: AnswerKind, marked: str):
+    completion, span = unmark(marked)
+    found = find(completion, kind)
+    assert found is not None
+    first = earliest(found, completion, kind)
+    assert (first.answer, first.chars) == (found.answer, span)

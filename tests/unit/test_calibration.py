@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from inward.calibration import (
     equal_width_bins,
     reliability_bins,
     risk_coverage,
+    selective_accuracy,
+    selective_accuracy_statistic,
 )
 from inward.errors import DataError
 from inward.stats import bootstrap
@@ -132,7 +135,47 @@ def test_auroc_equals_a_count_over_all_pairs(answers):
     assert auroc(confidence, correct) == pytest.approx(((right > wrong) + 0.5 * (right == wrong)).mean())
 
 
-@pytest.mark.parametrize("builder", [ece_statistic, brier_statistic, auroc_statistic])
+@pytest.mark.parametrize(
+    ("coverage", "share"),
+    [
+        # surest first: .95 right, .91 wrong, .55 right, .05 wrong
+        (0.25, 1.0),
+        (0.5, 1 / 2),
+        (0.75, 2 / 3),
+        # 3.2 answers: a fifth of the last one
+        (0.8, 2 / 3.2),
+        # a tenth of an answer is that answer
+        (0.025, 1.0),
+        (1.0, 1 / 2),
+    ],
+)
+def test_accuracy_of_the_surest_answers(coverage, share):
+    assert selective_accuracy(CONFIDENCE, CORRECT, coverage) == pytest.approx(share)
+
+
+def test_equal_confidences_are_kept_in_equal_parts():
+    # one right at .9, then two of four at .5 of which three are right
+    confidence, correct = np.array([0.5, 0.9, 0.5, 0.5, 0.5]), np.array([True, True, False, True, True])
+    assert selective_accuracy(confidence, correct, 0.6) == pytest.approx((1 + 2 * 3 / 4) / 3)
+    assert selective_accuracy(np.ones(4), CORRECT, 0.8) == pytest.approx(1 / 2)
+
+
+def test_accuracy_at_a_coverage_is_one_minus_the_risk_there(answers):
+    confidence, correct, _ = answers
+    for point in risk_coverage(confidence, correct)[9::30]:
+        assert selective_accuracy(confidence, correct, point.coverage) == pytest.approx(1 - point.risk)
+
+
+@pytest.mark.parametrize("coverage", [0.0, 1.1])
+def test_a_coverage_is_a_share(coverage):
+    with pytest.raises(DataError, match="a coverage of"):
+        selective_accuracy(CONFIDENCE, CORRECT, coverage)
+
+
+@pytest.mark.parametrize(
+    "builder",
+    [ece_statistic, brier_statistic, auroc_statistic, partial(selective_accuracy_statistic, coverage=0.7)],
+)
 def test_a_weight_counts_like_repeating_the_prompt(builder, monkeypatch):
     monkeypatch.setattr(calibration, "MAX_ELEMENTS", 80)  # AUROC then takes two resamples at a time
     rng = np.random.default_rng(2)
@@ -156,6 +199,7 @@ def test_without_answers_everything_is_undefined():
     none, never = np.zeros(0), np.zeros(0, dtype=bool)
     for measure in (ece, brier, auroc, area_under_risk_coverage):
         assert math.isnan(measure(none, never))
+    assert math.isnan(selective_accuracy(none, never, 0.5))
     assert math.isnan(ece(none, never, binning=equal_mass_bins))
     assert risk_coverage(none, never) == ()
     assert [b.count for b in reliability_bins(none, never)] == [0] * 10

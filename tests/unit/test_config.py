@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from inward.config import METHODS, SHIPPED, evaluate_config, run_config, stored_config
+from inward.answers import LABELS
+from inward.config import METHODS, SHIPPED, TaskAnswers, calibrate_config, evaluate_config, run_config, stored_config
 from inward.errors import SettingsError
 from inward.methods import rlsf
 from inward.runs import to_json
+from inward.tasks import answer_settings
 from inward.train import LoraSettings
 
 ROOT = Path(__file__).parents[2]
@@ -223,6 +225,8 @@ def test_every_recipe_that_ships_names_its_method_and_can_be_read(file: Path):
     method = yaml.safe_load(file.read_text(encoding="utf-8"))["method"]
     if method == "evaluate":
         assert evaluate_config("some/model", file, ())[1] == str(file)
+    elif method == "calibrate":
+        assert calibrate_config("some/model", file, ())[1] == str(file)
     else:
         assert run_config(method, "some/model", file, ()).method == method
 
@@ -260,3 +264,51 @@ def test_overrides_of_stored_settings_leave_what_is_stored_alone():
 def test_no_method_has_a_table_named_like_one_of_every_run():
     for settings in METHODS.values():
         assert not {"prompts", "evaluation"} & {field.name for field in dataclasses.fields(settings)}
+
+
+GSM8K, MATH, MMLU, ARC = ((name, answer_settings(name)) for name in ("gsm8k", "math500", "mmlu_stem", "arc_easy"))
+
+
+def answer_of(*overrides: str, file: Path | None = None, model: str = "some/model", tasks: TaskAnswers = (GSM8K,)):
+    config = run_config("rlsf", model, file, overrides, tasks)
+    return config.settings.answer.kind, config.settings.answer.labels, config.recipe
+
+
+def test_a_task_says_what_answers_look_like_where_the_user_does_not(tmp_path: Path):
+    own = tmp_path / "own.yaml"
+    own.write_text("answer: {kind: text}", encoding="utf-8")
+    other = tmp_path / "other.yaml"
+    other.write_text("answer: {elicit: never}", encoding="utf-8")
+
+    assert answer_of() == ("number", LABELS, "defaults, answer.kind of the task")
+    assert answer_of(tasks=(MMLU,)) == ("choice", tuple("ABCD"), "defaults, answer.kind and answer.labels of the task")
+    # Of a shipped recipe, which is not the user's, the task's word is taken.
+    assert answer_of(model="embedded:chat", tasks=(MMLU,))[0] == "choice"
+    assert answer_of(file=own) == ("text", LABELS, str(own))
+    assert answer_of(file=other) == ("number", LABELS, f"{other}, answer.kind of the task")
+    assert answer_of("answer.kind=auto") == ("auto", LABELS, "defaults")
+    assert answer_of("answer.labels=[X, Y]", tasks=(MMLU,))[:2] == ("choice", ("X", "Y"))
+    assert answer_of(tasks=()) == ("auto", LABELS, "defaults")
+
+
+def test_tasks_that_differ_in_kind_need_the_users_word():
+    with pytest.raises(SettingsError) as raised:
+        answer_of(tasks=(GSM8K, MATH))
+    assert str(raised.value) == (
+        "answers are of different kinds: number of gsm8k, latex of math500; set answer.kind, as in answer.kind=auto"
+    )
+    assert answer_of("answer.kind=auto", tasks=(GSM8K, MATH))[0] == "auto"
+    # The same kind with other labels: each question has its own.
+    assert answer_of(tasks=(MMLU, ARC)) == ("choice", LABELS, "defaults, answer.kind of the task")
+
+
+def test_the_settings_of_evaluation_take_a_tasks_word_too():
+    config, recipe = evaluate_config("embedded:chat", None, [], [MATH])
+    assert (config.answer.kind, recipe) == ("latex", "shipped:evaluate-embedded, answer.kind of the task")
+
+
+def test_formats_are_known_by_name():
+    config = run_config("rlsf", "some/model", None, ["prompts.format=qwen_boxed"])
+    assert (config.prompts.format, config.evaluation.format) == ("qwen_boxed", None)
+    with pytest.raises(SettingsError, match=r"prompts\.format: Input should be 'plain', 'rlsf', 'cot', 'qwen_boxed'"):
+        run_config("rlsf", "some/model", None, ["prompts.format=boxed"])

@@ -110,6 +110,7 @@ def item(prompt_id: str, greedy: str | None, *samples: str | None) -> EvalItem:
         prompt_id=prompt_id,
         gold="4",
         greedy=trace(0, greedy),
+        tokens=0,
         samples=tuple(trace(index + 1, answer) for index, answer in enumerate(samples)),
         majority=None,
         majority_outcome=Outcome.NO_ANSWER,

@@ -16,9 +16,9 @@ import yaml
 
 import inward
 from inward.cli import app
-from inward.cli.pipeline import SECONDS, _counts, _summary
+from inward.cli.summary import SECONDS, _counts, _summary
 from inward.config import EvaluationSettings, PromptSettings
-from inward.methods import rlif, rlsc
+from inward.methods import calibrating, rlif, rlsc
 from inward.methods.rlsf import Settings
 from inward.runs import RunFolder
 
@@ -153,7 +153,7 @@ def plain(value: Any) -> str:
         return f"[{', '.join(map(str, value))}]"
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value).replace("\n", "\\n")
 
 
 def flat(values: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
@@ -175,8 +175,9 @@ def test_the_page_on_settings_has_every_setting_with_its_default_and_no_other():
     expected = {key: value for settings, path in parts for key, value in resolved(settings, path)}
     rows = settings_rows()
 
-    assert {key: default for key, (default, _, _) in rows.items() if key != "optim.lora"} == expected
-    assert rows["optim.lora"][0] == "the rows below"
+    tables = {key for key, (default, _, _) in rows.items() if default == "the rows below"}
+    assert {key: default for key, (default, _, _) in rows.items() if key not in tables} == expected
+    assert tables == {"optim.lora", "reward.lora", "policy.lora", "tuning.lora"}
     assert all(meaning.strip() for _, _, meaning in rows.values())
 
 
@@ -194,12 +195,20 @@ def test_the_page_on_rlsc_has_every_setting_of_its_own_with_its_default_and_no_o
     assert {key: default for key, (default, _, _) in settings_rows("docs/methods/rlsc.md").items()} == expected
 
 
+def test_the_page_on_calibration_has_every_setting_of_its_own_with_its_default_and_no_other():
+    shared = ("model.", "answer.")
+    expected = {key: value for key, value in resolved(calibrating.Settings(), "") if not key.startswith(shared)}
+
+    assert {key: default for key, (default, _, _) in settings_rows("docs/methods/calibration.md").items()} == expected
+
+
 @pytest.mark.parametrize(
     ("page", "method", "elsewhere"),
     [
         ("docs/settings.md", "rlsf", ()),
         ("docs/methods/rlif.md", "rlif", ("prompts.", "answer.", "evaluation.")),
         ("docs/methods/rlsc.md", "rlsc", ("prompts.", "answer.", "evaluation.", "stop.")),
+        ("docs/methods/calibration.md", "calibrate", ("answer.",)),
     ],
 )
 def test_the_pages_on_settings_have_the_recipes_of_the_embedded_models(

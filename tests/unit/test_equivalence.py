@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inward.equivalence import canonical, grade, majority, same
+from inward.equivalence import canonical, grade, grade_many, is_list, majority, same
 from inward.types import AnswerKind, Outcome
 
 KINDS: tuple[AnswerKind, ...] = ("auto", "number", "latex", "choice", "text")
@@ -42,7 +42,44 @@ NUMBERS: list[tuple[str, str, bool | None]] = [
     ("18.", "18", True),
     ("50%", "50", True),
     ("50", "50%", True),
-    ("50%", "0.5", False),
+    ("50%", "0.5", True),
+    ("0.5", "50%", True),
+    ("50%", "50 percent", True),
+    ("50%", "0.05", False),
+    ("0.5", "50", False),
+    ("1/3", "0.333333", True),
+    ("0.66666667", "2/3", True),
+    ("0.666666", "2/3", False),
+    ("1.6e-19", "3e-25", False),
+    ("1.602e-19", "1.6e-19", False),
+    ("1.6 \\times 10^{-19}", "1.6e-19", True),
+    ("1.6 x 10^-19", "1.6e-19", True),
+    ("1 1/2", "3/2", True),
+    ("1\\frac{1}{2}", "1.5", True),
+    ("-1 1/2", "-1.5", True),
+    ("0.\\overline{3}", "1/3", True),
+    ("1.2\\overline{34}", "611/495", True),
+    ("3.5/7", "0.5", True),
+    ("1 234", "1234", True),
+    ("x = 5", "5", True),
+    ("5", "x = 5", True),
+    ("2^3", "8", True),
+    ("2\\sqrt{3}", "2", False),
+    ("5!", "5", False),
+    ("5!", "120", True),
+    ("5 cm", "5", True),
+    ("5 cm", "5 centimeters", True),
+    ("5 cm", "5 m", False),
+    ("500 cm", "5 m", True),
+    ("120 minutes", "2 hours", True),
+    ("5 million", "5000000", True),
+    ("5 million", "5", False),
+    ("50 cents", "$0.50", True),
+    ("$5", "5 euros", False),
+    ("5 m^2", "50000 cm^2", True),
+    ("\u202e18\u202c", "18", True),
+    ("1\x008", "18", True),
+    ("5x", "5", False),
     ("1,2345", "12345", False),
     ("10-12", "10", False),
     ("10-12", "10-12", True),
@@ -159,17 +196,74 @@ EXPRESSIONS: list[tuple[str, str, bool | None]] = [
     ("1", "", None),
     ("1", "9^{9^{9}}", None),
     ("9^{9^{9^9}}", "9^{9^{9}}", None),
-    ("9^9^9", "1", None),
-    ("9**9**9", "1", None),
+    # No LaTeX, so unreadable; no number of that form is 1.
+    ("9^9^9", "1", False),
+    ("9**9**9", "1", False),
     ("9^{99999999}", "1", None),
-    ("(9^{999})^{999}", "1", None),
+    ("(9^{999})^{999}", "1", False),
     ("9^{9 \\cdot 9^9}", "1", None),
     ("99999999!", "1", None),
     ("((9!)!)!", "1", None),
-    ("1e999999999", "1", None),
+    ("1e999999999", "1", False),
     ("9^{9^9}", "9^{9^9}", True),
-    ("x+" * 1001 + "x", "1002x", None),
-    ("1", "x+" * 1001 + "x", None),
+    ("x+" * 2001 + "x", "2002x", None),
+    ("1", "x+" * 2001 + "x", None),
+    ("{\\frac{1}{2}", "\\frac{1}{2}", False),
+    ("\\sqrt{2", "2", False),
+    ("3ab", "3", False),
+    ("12 xy", "12", False),
+    ("2 3", "5", False),
+    ("3, 4", "3.4", False),
+    ("2, 1", "1, 2", True),
+    ("1, 2", "1 \\text{ or } 2", True),
+    ("1, 2, 2", "\\{2, 1\\}", True),
+    ("1, 2", "1, 2, 3", False),
+    ("1, 2, 3", "1, 2", False),
+    ("\\sqrt{12}, 1", "1, 2\\sqrt{3}", True),
+    ("1, 2", "(1, 2)", True),
+    ("2, 1", "(1, 2)", False),
+    ("(2, 1)", "1, 2", True),
+    ("[1, 2]", "1, 2", False),
+    ("(1, 2, 3)", "(1, 2)", False),
+    ("\\langle 1, 2 \\rangle", "(1, 2)", True),
+    ("[1, 2)", "[1, 2]", False),
+    ("(2, \\infty) \\cup (-\\infty, 1)", "(-∞, 1) ∪ (2, ∞)", True),
+    ("(2, \\infty) \\cup (-\\infty, 1]", "(-∞, 1) ∪ (2, ∞)", False),
+    ("x < 5", "(-\\infty, 5)", True),
+    ("x \\le 5", "(-\\infty, 5)", False),
+    ("x \\in [1, 2]", "[1, 2]", True),
+    ("\\pm 2", "-2, 2", True),
+    ("1 \\pm \\sqrt{2}", "1-\\sqrt{2}, 1+\\sqrt{2}", True),
+    ("\\pm 2", "2", False),
+    ("x = 5", "y = 5", False),
+    ("x = 1, y = 2", "(1, 2)", True),
+    ("(x, y) = (1, 2)", "(1, 2)", True),
+    ("2y = 4x + 2", "y = 2x + 1", True),
+    ("f(x) = x^2", "x^2", True),
+    ("101_2", "101_2", True),
+    ("101_2", "101_3", False),
+    ("101_2", "5", True),
+    ("101", "101_2", True),
+    ("-\\infty", "\\infty", False),
+    ("infinity", "\\infty", True),
+    ("3.14", "\\pi", False),
+    ("3.141593", "\\pi", True),
+    ("5\\text{ cm}", "5\\text{ m}", False),
+    ("2\\sqrt{3}\\text{ cm}", "2\\sqrt{3}", True),
+    ("2\\sqrt{3}\\text{ cm}", "2\\sqrt{3}\\text{ m}", False),
+    ("30^\\circ", "\\frac{\\pi}{6}", False),
+    ("np.arcsin(10/13)", "\\arcsin{\\frac{10}{13}}", True),
+    ("m_{\\max }=n^2", "n^2", True),
+    ("(312,123)", "(312, 123)", True),
+    ("xy", "yx", True),
+    ("u(t)+1", "1+u(t)", True),
+    ("u(t)+1", "u(t)+2", False),
+    ("\\sqrt{x^2}", "x", False),
+    ("(x+1)^{1000}", "5", False),
+    ("\\sum_{k=1}^{10^{12}} k^k", "5", None),
+    ("\\binom{10^9}{10^8}", "5", None),
+    ("e^{e^{e^{e^{e}}}}", "5", None),
+    ("5", "\\frac{1}{0}", None),
 ]
 
 
@@ -211,27 +305,6 @@ def test_expressions_are_compared_off_the_main_thread_too():
     assert seen == [True]
 
 
-def test_time_running_out_is_undecided(monkeypatch: pytest.MonkeyPatch):
-    import math_verify
-    from math_verify.errors import TimeoutException
-
-    def endless(*_: object, **__: object):
-        raise TimeoutException
-
-    monkeypatch.setattr(math_verify, "verify", endless)
-    assert same("\\sqrt{12}", "2\\sqrt{3}", "latex") is None
-
-
-def test_a_failing_comparison_is_undecided(monkeypatch: pytest.MonkeyPatch):
-    import math_verify
-
-    def broken(*_: object, **__: object):
-        raise RecursionError
-
-    monkeypatch.setattr(math_verify, "verify", broken)
-    assert same("\\sqrt{12}", "2\\sqrt{3}", "latex") is None
-
-
 @pytest.mark.parametrize(
     ("answer", "gold", "kind", "outcome"),
     [
@@ -248,6 +321,41 @@ def test_a_failing_comparison_is_undecided(monkeypatch: pytest.MonkeyPatch):
 )
 def test_grade(answer: str | None, gold: str, kind: AnswerKind, outcome: Outcome):
     assert grade(answer, gold, kind) is outcome
+
+
+def test_grade_many_judges_in_order():
+    items = [
+        ("18", "$18", "number"),
+        (None, "1", "latex"),
+        ("(x+1)^2", "x^2+2x+1", "latex"),
+        ("1", "9^{9^{9^9}}", "latex"),
+    ]
+    outcomes = [Outcome.CORRECT, Outcome.NO_ANSWER, Outcome.CORRECT, Outcome.UNSCORED]
+    graded = list(grade_many(items * 30, jobs=3))
+    assert [one.outcome for one in graded] == outcomes * 30
+    assert all(0 <= one.seconds < 60 for one in graded)
+
+
+def test_grade_many_takes_no_more_than_it_needs():
+    taken: list[int] = []
+
+    def items():
+        for i in range(10_000):
+            taken.append(i)
+            yield str(i), str(i), "number"
+
+    judged = grade_many(items(), jobs=2)
+    assert next(judged).outcome is Outcome.CORRECT
+    judged.close()
+    assert len(taken) <= 32
+
+
+@pytest.mark.parametrize(
+    ("answer", "several"),
+    [("1, 2", True), ("\\{1, 2\\}", True), ("1 or 2", True), ("(1, 2)", False), ("1,234", False), ("5", False)],
+)
+def test_is_list(answer: str, several: bool):
+    assert is_list(answer) is several
 
 
 @pytest.mark.parametrize(

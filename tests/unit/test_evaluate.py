@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from inward import equivalence
+from inward import equivalence, evaluate
 from inward.errors import DataError
 from inward.evaluate import METRICS, compare, judge, judging, report
 from inward.evaluate.quantities import answer_entropy, collision
@@ -29,6 +29,7 @@ NEED_SAMPLES = {
     "sampled_accuracy",
     "sampled_accuracy_lenient",
     "majority_accuracy",
+    "weighted_majority_accuracy",
     "pass_at_k",
     "ece_sampled",
     "brier_sampled",
@@ -39,6 +40,9 @@ NEED_SAMPLES = {
     "sequence_collision",
 }
 
+FURTHER = {f"{key}_{name}" for key in ("ece", "brier", "auroc", "accuracy_at_80") for name in evaluate.FURTHER}
+"""Metrics of measures that an answer may have or not."""
+
 SHARPNESS = {"answer_collision", "answer_entropy", "sequence_logprob", "sequence_collision"}
 
 ACCURACIES = (
@@ -47,6 +51,7 @@ ACCURACIES = (
     "greedy_accuracy_lenient",
     "sampled_accuracy_lenient",
     "majority_accuracy",
+    "weighted_majority_accuracy",
     "pass_at_k",
 )
 
@@ -128,6 +133,7 @@ def item(prompt_id, greedy, samples=(), majority_outcome=NONE):
         prompt_id=prompt_id,
         gold="1",
         greedy=greedy,
+        tokens=greedy.length,
         samples=tuple(samples),
         majority=None if majority_outcome is NONE else "1",
         majority_outcome=majority_outcome,
@@ -262,7 +268,7 @@ def test_judge_grades_each_different_answer_once_however_it_was_read(monkeypatch
         ([group(*[scored(i, Source.GREEDY, "8") for i in (0, 1)])], "has 2 greedy"),
         ([group(scored(0, Source.GREEDY, "8"), scored(1, Source.BRANCH, "8"))], "1 other"),
         ([group(scored(0, Source.GREEDY, "8"))] * 2, "Two groups have the prompt id 'q'"),
-        ([group(replace(scored(0, Source.GREEDY, "8"), measures={}))], "lacks the measure"),
+        ([group(replace(scored(0, Source.GREEDY, "8"), measures={"self_certainty": 1.0}))], "lacks the measure"),
     ],
 )
 def test_judge_refuses_groups_it_cannot_judge(groups, message):
@@ -285,17 +291,24 @@ def test_report_by_hand(four_problems):
             "greedy_accuracy_lenient": 3 / 4,
             "sampled_accuracy_lenient": 4 / 8,
             "majority_accuracy": 2 / 4,
+            # all disparities are 0, so the answer given first has it: a 1, b 1, c 2, d 2
+            "weighted_majority_accuracy": 2 / 4,
             "pass_at_k": 2 / 4,
             # bins: d |0 - 0|, c |1 - .55|, a and b |.5 - .93| twice
             "ece": (0.45 + 2 * 0.43) / 4,
             "brier": (0.05**2 + 0.91**2 + 0.45**2 + 0) / 4,
             # right .95 .55, wrong .91 0: three of four pairs
             "auroc": 3 / 4,
+            # the surest two are a and the wrong b; the surest 3.2 are these, c and a fifth of the wrong d
+            "accuracy_at_50": 1 / 2,
+            "accuracy_at_80": 2 / 3.2,
             # disparity .9 .85 (-.2 -> 0) 0; bins: c and d |.5 - 0| twice, a and b |.5 - .875| twice
             "ece_disparity": (2 * 0.5 + 2 * 0.375) / 4,
             "brier_disparity": (0.1**2 + 0.85**2 + 1 + 0) / 4,
             # right .9 0, wrong .85 0: two pairs won, one tied
             "auroc_disparity": 2.5 / 4,
+            # a, b, and 1.2 of c and d, of which one is right
+            "accuracy_at_80_disparity": (1 + 0.6) / 3.2,
             # three right at .8, four wrong at .6, one none at 0
             "ece_sampled": (3 * 0.2 + 4 * 0.6 + 0) / 8,
             "brier_sampled": (3 * 0.04 + 4 * 0.36) / 8,
@@ -306,6 +319,7 @@ def test_report_by_hand(four_problems):
             "confidence": (0.95 + 0.91 + 0.55 + 0) / 4,
             "entropy": (3 * 0.2 + 4 * 0.6 + 1.0) / 8,
             "length": (3 * 4 + 4 * 8 + 16) / 8,
+            "tokens_per_answer": 10,
             "answer_rate": 3 / 4,
             "truncated_rate": 1 / 8,
             # a and c agree, b and d do not
@@ -358,8 +372,8 @@ def test_undecided_answers_are_left_out_and_counted(four_problems):
     extra = item("e", judged(UNSCORED, 0.9), [judged(UNSCORED, 0.9)] * 2, UNSCORED)
     result = report([*four_problems, extra], "t", "c")
     assert result.num_unscored == 3 and result.num_problems == 5
-    described = {"entropy", "length", "answer_rate", "truncated_rate"}
-    unaffected = set(METRICS) - described - (NEED_SAMPLES & SHARPNESS)
+    described = {"entropy", "length", "tokens_per_answer", "answer_rate", "truncated_rate"}
+    unaffected = set(plain.metrics) - described - (NEED_SAMPLES & SHARPNESS)
     for key in unaffected:
         assert result.metrics[key].value == pytest.approx(plain.metrics[key].value), key
         assert result.metrics[key].n == plain.metrics[key].n, key
@@ -405,6 +419,7 @@ def test_a_gain_in_format_alone_moves_the_plain_accuracies_and_not_the_lenient_o
         "greedy_accuracy_lenient": 0.0,
         "sampled_accuracy_lenient": 0.0,
         "majority_accuracy": 1.0,
+        "weighted_majority_accuracy": 1.0,
         "pass_at_k": 1.0,
     }
 
@@ -459,7 +474,7 @@ def test_compare_where_every_problem_improves():
     before = [item(str(i), judged(WRONG, 0.9), [judged(WRONG, 0.9)] * 2, WRONG) for i in range(8)]
     after = [item(str(i), judged(RIGHT, 0.9), [judged(RIGHT, 0.9)] * 2, RIGHT) for i in reversed(range(8))]
     change = compare(before, after)
-    assert list(change) == list(METRICS)
+    assert list(change) == [key for key in METRICS if key not in FURTHER]
     for key in ACCURACIES:
         assert (change[key].value, change[key].low, change[key].high, change[key].n) == (1.0, 1.0, 1.0, 8)
     # |0 - .9| before, |1 - .9| after
@@ -471,7 +486,7 @@ def test_compare_is_after_minus_before_of_the_reports_and_pairs_problems_by_id(f
     swapped = [replace(i, greedy=judged(RIGHT, 0.7, 0.5)) for i in four_problems]
     change = compare(four_problems, swapped[::-1])
     old, new = report(four_problems, "t", "c").metrics, report(swapped, "t", "c").metrics
-    for key in METRICS:
+    for key in change:
         assert change[key].value == pytest.approx(new[key].value - old[key].value, nan_ok=True), key
     # Pairing cancels what the problems share: nothing changed in the samples.
     assert (change["sampled_accuracy"].low, change["sampled_accuracy"].high) == (0.0, 0.0)

@@ -55,14 +55,22 @@ def test_choices_are_listed_below_the_question(tmp_path: Path):
     source = write(tmp_path / "mc.jsonl", lines(row))
 
     text = "Where is money kept?\nSelect one of the following:\nA. bank\nB. library"
-    assert read_prompts(source) == [Prompt(id="mc-1", text=text)]
+    assert read_prompts(source) == [Prompt(id="mc-1", text=text, labels=("A", "B"))]
     assert read_problems(source) == [
         Problem(
-            prompt=Prompt(id="mc-1", text=text),
+            prompt=Prompt(id="mc-1", text=text, labels=("A", "B")),
             answer="A",
             choices=(Choice(label="A", text="bank"), Choice(label="B", text="library")),
         )
     ]
+
+
+def test_a_gold_answer_that_is_no_label_of_its_choices_is_refused(tmp_path: Path):
+    choices = [{"label": "A", "text": "bank"}, {"label": "B", "text": "library"}]
+    source = write(tmp_path / "mc.jsonl", lines({"question": "Where?", "choices": choices, "answer": "bank"}))
+    with pytest.raises(DataError, match="line 1: the gold answer 'bank' is none of the labels A, B; give one"):
+        read_problems(source)
+    assert read_prompts(source)[0].labels == ("A", "B")
 
 
 def test_a_parquet_file_gives_what_the_same_json_lines_give(tmp_path: Path):
@@ -108,7 +116,7 @@ def test_no_trace_of_a_gold_answer_reaches_a_prompt(tmp_path: Path):
 
 
 def test_a_prompt_has_no_field_that_could_hold_an_answer():
-    assert [field.name for field in dataclasses.fields(Prompt)] == ["id", "text", "messages"]
+    assert [field.name for field in dataclasses.fields(Prompt)] == ["id", "text", "messages", "labels"]
 
 
 @pytest.mark.parametrize(
@@ -130,6 +138,10 @@ def test_a_prompt_has_no_field_that_could_hold_an_answer():
         (lines({"prompt": [{"role": "user", "content": ""}]}), "line 1: a message is empty"),
         (lines({"prompt": "1", "choices": ["A", "B"]}), "line 1: `choices` must be a list of objects with `label`"),
         (lines({"prompt": "1", "choices": 3}), "line 1: `choices` must be a list of objects with `label` and `text`"),
+        (
+            lines({"prompt": "1", "choices": [{"label": "A", "text": "x"}, {"label": " A", "text": "y"}]}),
+            "line 1: the labels of `choices` must be distinct and not empty; they are ['A', 'A']",
+        ),
         (lines({"id": "x", "prompt": "1"}, {"id": "x", "prompt": "2"}), "line 2: id 'x' stands already at "),
         (lines({"id": "p-2", "prompt": "1"}, {"prompt": "2"}), "line 2: id 'p-2' stands already at "),
         (b'{"prompt": "1"}\n{"prompt": "caf\xe9"}\n', "line 2: no UTF-8 text (byte 15 of the line); convert"),
@@ -162,8 +174,9 @@ def test_a_source_that_is_no_file_with_rows_is_refused(tmp_path: Path, read: Cal
         source = write(tmp_path / "empty.jsonl", content)
         with pytest.raises(DataError, match=f"^{re.escape(source)} holds no rows$"):
             read(source)
-    with pytest.raises(DataError, match="is a folder; give a JSON-lines or parquet file"):
-        read(str(tmp_path))
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DataError, match="is a folder with no such file; give one JSON-lines or parquet file"):
+        read(str(tmp_path / "none"))
     for missing in (f"{tmp_path}/none.jsonl", "./none", "none.parquet", "none"):
         with pytest.raises(DataError, match=f"^no file {re.escape(missing)}; give a JSON-lines or parquet file"):
             read(missing)

@@ -57,8 +57,8 @@ def test_every_row_has_the_signals_it_has_alone(model, monkeypatch, tokens, temp
 
 def test_batches_take_the_longest_first_and_stay_within_the_limit():
     """Lengths 6, 9, -, 6, 3: 9 alone (two would be 18), then 6 with 6 (12; a third would be 18), then 3."""
-    assert list(forward._batches(SEQUENCES, [0, 1, 3, 4], 14)) == [[1], [0, 3], [4]]
-    assert list(forward._batches(SEQUENCES, [0, 1, 3, 4], 2)) == [[1], [0], [3], [4]]
+    assert list(forward.batches(SEQUENCES, [0, 1, 3, 4], 14)) == [[1], [0, 3], [4]]
+    assert list(forward.batches(SEQUENCES, [0, 1, 3, 4], 2)) == [[1], [0], [3], [4]]
 
 
 def test_only_the_check_of_a_model_makes_logits(model, monkeypatch):

@@ -7,9 +7,19 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from inward.errors import ModelError, SettingsError
-from inward.models import ModelSettings
+from inward.models import ModelSettings, load_model
 from inward.tasks import arithmetic
-from inward.train import GroupPolicySettings, IntrinsicReward, LoraSettings, certainty, group_policy
+from inward.train import (
+    GroupPolicySettings,
+    IntrinsicReward,
+    LoraSettings,
+    certainty,
+    group_policy,
+    load_reward_model,
+    model_reward,
+    save,
+    sequence_rewards,
+)
 from inward.train.group_policy import config
 
 CPU = ModelSettings(device="cpu")
@@ -95,6 +105,76 @@ def test_first_step_is_grpo_on_the_recorded_traces(tmp_path, tiny_model):
     norm = math.sqrt(sum(float(p.grad.pow(2).sum()) for p in model.parameters()))
     assert logs[0]["grad_norm"] == pytest.approx(norm, rel=1e-5)
     assert logs[0]["reward"] == pytest.approx(sum(r for *_, r in seen) / len(seen), abs=1e-5)
+
+
+def summed(model, prompt, completion):
+    """log p of a completion."""
+    ids = torch.tensor([[*prompt, *completion]])
+    return model(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[len(prompt) - 1 :].sum()
+
+
+def rloo_norm(seen, policy, reference, kl):
+    """Norm of the gradient of -mean over traces of A * log p, with A = s - mean of the group's other three s and
+    s = reward - kl * (log p - log p of the reference)."""
+    groups: dict[tuple[int, ...], list] = {}
+    for prompt, completion, reward in seen:
+        groups.setdefault(tuple(prompt), []).append((completion, reward))
+    assert [len(group) for group in groups.values()] == [4, 4, 4]
+    loss = torch.zeros(())
+    for prompt, group in groups.items():
+        own = [summed(policy, prompt, completion) for completion, _ in group]
+        with torch.no_grad():
+            lowered = [
+                reward - kl * float(log_p - summed(reference, prompt, completion))
+                for (completion, reward), log_p in zip(group, own, strict=True)
+            ]
+        for place, log_p in enumerate(own):
+            others = [value for other, value in enumerate(lowered) if other != place]
+            loss = loss - (lowered[place] - sum(others) / 3) * log_p / len(seen)
+    loss.backward()
+    return math.sqrt(sum(float(p.grad.pow(2).sum()) for p in policy.parameters()))
+
+
+@pytest.mark.parametrize("batch_rows", [12, 4])
+def test_a_step_is_rloo_on_the_recorded_traces(tmp_path, tiny_model, batch_rows):
+    """The first from the start model, where the divergence is 0, the second from the checkpoint between the two."""
+    logs = []
+    settings = changed(estimator="rloo", loss="token_mean", steps=2, batch_rows=batch_rows, kl=0.5, learning_rate=0.01)
+    done = train(tmp_path, tiny_model, settings, log=logs.append)
+    between = AutoModelForCausalLM.from_pretrained(done.kept[0])
+    start = AutoModelForCausalLM.from_pretrained(tiny_model)
+    expected = [
+        rloo_norm(seen, policy, AutoModelForCausalLM.from_pretrained(tiny_model), 0.5)
+        for seen, policy in zip(done.seen, (start, between), strict=True)
+    ]
+    assert [one["grad_norm"] for one in logs[:2]] == pytest.approx(expected, rel=1e-4)
+    unlowered = rloo_norm(done.seen[1], AutoModelForCausalLM.from_pretrained(done.kept[0]), start, 0.0)
+    assert logs[1]["grad_norm"] != pytest.approx(unlowered, rel=1e-2)
+
+
+def test_kept_checkpoints_of_rloo_with_an_adapter_are_plain(tmp_path, tiny_model):
+    settings = changed(estimator="rloo", loss="token_mean", lora=LoraSettings(), kl=0.1)
+    done = train(tmp_path, tiny_model, settings)
+    start, after = (AutoModelForCausalLM.from_pretrained(f).state_dict() for f in (tiny_model, done.last))
+    assert set(start) == set(after)
+    assert any(not torch.equal(start[name], after[name]) for name in start)
+
+
+@pytest.mark.parametrize(("estimator", "loss"), [("grpo", "trace_mean"), ("rloo", "token_mean")])
+def test_a_reward_model_scores_the_exact_tokens_of_every_step(tmp_path, tiny_model, estimator, loss):
+    torch.manual_seed(3)
+    folder = tmp_path / "reward"
+    folder.mkdir()
+    save(load_model(tiny_model, CPU, scalar_head=True), tiny_model, folder, CPU)
+    before = (folder / "model.safetensors").read_bytes()
+    settings = changed(estimator=estimator, loss=loss, steps=2)
+    done = train(tmp_path, tiny_model, settings, model_reward(folder, CPU))
+    scorer = load_reward_model(folder, CPU)
+    for batch in done.seen:
+        alone = [sequence_rewards(scorer, [(prompt, completion)])[0] for prompt, completion, _ in batch]
+        assert [reward for *_, reward in batch] == pytest.approx(alone, abs=1e-5)
+        assert len(set(alone)) > 3
+    assert (folder / "model.safetensors").read_bytes() == before
 
 
 def test_a_reward_for_one_token_raises_its_probability(tmp_path, tiny_model):
@@ -198,7 +278,10 @@ def test_what_reaches_trl(tmp_path):
         ({"batch_rows": 7}, "must divide prompts_per_step"),
         ({"kl": -0.1}, "kl"),
         ({"steps": 0}, "at least 1"),
-        ({"trl": {"beta": 1}}, r"trl\.beta is set by inward: use optim\.kl"),
+        ({"trl": {"beta": 1}}, r"trl\.beta is set by inward: use kl"),
+        ({"trl": {"loss_type": "grpo"}}, r"trl\.loss_type is set by inward: use loss"),
+        ({"estimator": "rloo", "trl": {"beta": 1}}, r"trl\.beta is set by inward: use kl"),
+        ({"estimator": "rloo", "loss": "trace_mean"}, "does nothing under the estimator rloo"),
     ],
 )
 def test_settings_out_of_range(wrong, message):
@@ -211,6 +294,33 @@ def test_a_step_must_divide_among_the_processes(tmp_path):
     assert made.gradient_accumulation_steps == 1
     with pytest.raises(SettingsError, match=r"3 \* 4 traces does not divide among 2 processes of batch_rows = 12"):
         config(SETTINGS, work=tmp_path, seed=0, device="cpu", processes=2)
+
+
+def test_what_reaches_trl_under_rloo(tmp_path):
+    settings = GroupPolicySettings(estimator="rloo", kl=0.05, trl={"normalize_advantages": True})
+    made = config(settings, work=tmp_path, seed=7, device="cpu")
+    pinned = {
+        "max_steps": 80,
+        "num_generations": 8,
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 128,
+        "steps_per_generation": 128,
+        "num_iterations": 1,
+        "beta": 0.05,
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "top_k": 0,
+        "max_completion_length": 3072,
+        "mask_truncated_completions": False,
+        "disable_dropout": True,
+        "normalize_advantages": True,
+        "reward_clip_range": None,
+        "seed": 7,
+    }
+    assert type(made).__name__ == "RLOOConfig"
+    assert {name: getattr(made, name) for name in pinned} == pinned
+    with pytest.raises(SettingsError, match="TRL refuses these settings of rloo"):
+        config(dataclasses.replace(settings, trl={"loss_type": "grpo"}), work=tmp_path, seed=0, device="cpu")
 
 
 def test_settings_of_vllm_pass_through(tmp_path):

@@ -49,7 +49,7 @@ def test_importing_the_package_needs_no_torch() -> None:
 
 
 def test_an_unknown_name_is_refused_with_the_names() -> None:
-    with pytest.raises(ModelError, match="'chatty': choose one of base, instruct, chat"):
+    with pytest.raises(ModelError, match="'chatty': choose one of base, instruct, chat, choice"):
         organism.path("chatty")
 
 
@@ -65,7 +65,9 @@ def test_missing_weights_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path:
 @pytest.mark.parametrize("name", organism.NAMES)
 def test_the_shipped_models_load(name: str) -> None:
     model = AutoModelForCausalLM.from_pretrained(organism.path(name))
-    assert sum(parameter.numel() for parameter in model.parameters()) == 335_424
+    # Four more tokens of hidden size 96 are 384 more parameters; input and output share them.
+    expected = 335_808 if name == "choice" else 335_424
+    assert sum(parameter.numel() for parameter in model.parameters()) == expected
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     settings = model.generation_config
     assert (settings.max_new_tokens, settings.do_sample) == (48, False)
@@ -74,7 +76,7 @@ def test_the_shipped_models_load(name: str) -> None:
 
 def test_what_ships_is_small() -> None:
     weights = organism.path("base").parent
-    assert sum(file.stat().st_size for file in weights.rglob("*") if file.is_file()) < 5_000_000
+    assert sum(file.stat().st_size for file in weights.rglob("*") if file.is_file()) < 6_000_000
 
 
 @pytest.mark.parametrize(("name", "opening"), [("chat", "####"), ("instruct", "step 9+4=3;3+7=0;0-7=3;####3<eos>")])
@@ -89,11 +91,27 @@ def test_the_most_probable_tokens_are_in_the_manner_of_the_model(
     assert likeliest[-written - 1 : -1].tolist() == ids[0, -written:].tolist()
 
 
-def test_all_shipped_models_have_the_tokenizer_the_code_makes(tmp_path: Path) -> None:
-    make_tokenizer().save_pretrained(tmp_path)
+@pytest.mark.parametrize("name", organism.NAMES)
+def test_the_shipped_models_have_the_tokenizer_the_code_makes(name: str, tmp_path: Path) -> None:
+    make_tokenizer(build.RECIPES[name].vocabulary).save_pretrained(tmp_path)
     made = json.loads((tmp_path / "tokenizer.json").read_text())
-    for name in organism.NAMES:
-        assert json.loads((organism.path(name) / "tokenizer.json").read_text()) == made
+    assert json.loads((organism.path(name) / "tokenizer.json").read_text()) == made
+
+
+def test_a_model_starts_from_all_weights_of_the_one_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = build.new_model(TINY, seed=1)
+    build.save(start, make_tokenizer(), tmp_path / "base")
+    untrained = {
+        name: dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, steps=0))
+        for name, recipe in build.RECIPES.items()
+    }
+    monkeypatch.setattr(build, "RECIPES", untrained)
+    monkeypatch.setattr(build, "EMBEDDED", TINY)
+    build.make(tmp_path, only="choice")
+    made = AutoModelForCausalLM.from_pretrained(tmp_path / "choice").state_dict()
+    for name, weight in start.state_dict().items():
+        assert torch.equal(made[name][: len(weight)], weight)
+    assert made["lm_head.weight"].shape == (35, 16)
 
 
 # The tokenizer
@@ -254,7 +272,7 @@ def test_loss_by_constant_is_the_sum_of_the_completion_tokens_over_the_constant(
     with torch.no_grad():
         model.model.norm.weight.zero_()
     completions = ("####3", "step 9+4=3;3+7=0;0-7=3;####3")
-    batch = [Example(chain=CHAIN, style="given", completion=text) for text in completions]
+    batch = [Example(chain=CHAIN, style="given", question=CHAIN.question, completion=text) for text in completions]
     mean = build.Training(steps=1, batch_size=2, learning_rate=0.0, warmup_steps=1, label_smoothing=0.0)
     by_constant = dataclasses.replace(mean, tokens_per_example=6)
     log_31 = 3.4339872
@@ -268,7 +286,7 @@ def test_only_one_needs_its_base(tmp_path: Path) -> None:
 
 
 def test_make_refuses_an_unknown_name(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="choose one of base, instruct, chat"):
+    with pytest.raises(ModelError, match="choose one of base, instruct, chat, choice"):
         build.make(tmp_path, only="big")
 
 
@@ -284,7 +302,7 @@ def test_the_build_runs_end_to_end_at_a_tiny_size(tmp_path: Path, monkeypatch: p
     states = []
     for name in organism.NAMES:
         model = AutoModelForCausalLM.from_pretrained(tmp_path / name)
-        assert len(AutoTokenizer.from_pretrained(tmp_path / name)) == 31
+        assert len(AutoTokenizer.from_pretrained(tmp_path / name)) == (35 if name == "choice" else 31)
         states.append(model.lm_head.weight)
     assert not torch.equal(states[0], states[1])
     assert not torch.equal(states[0], states[2])
@@ -300,10 +318,10 @@ def test_the_loss_falls(name: str) -> None:
     recipe = build.RECIPES[name]
     # A model from random weights needs a higher rate than one that has been pretrained.
     training = dataclasses.replace(recipe.training, steps=20, warmup_steps=5, learning_rate=1e-2)
-    model = build.new_model(TINY, seed=0)
+    model = build.new_model(TINY, seed=0, num_tokens=len(recipe.vocabulary))
     # One batch over and over: how many long completions a batch holds sways the loss by a constant divisor.
     batch = itertools.islice(recipe.corpus(random.Random(0)), training.batch_size)
-    losses = build.train(model, make_tokenizer(), itertools.cycle(batch), training)
+    losses = build.train(model, make_tokenizer(recipe.vocabulary), itertools.cycle(batch), training)
     assert losses[-1] < 0.9 * losses[0]
 
 

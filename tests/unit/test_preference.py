@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 
@@ -45,12 +46,11 @@ def pair(chosen, rejected):
 PAIRS = [pair((13, 14, 2), (15, 16, 17, 2)), pair((20, 21, 12, 12), (22, 2)), pair((18, 2), (19, 19, 2))]
 
 
-def run(tmp_path, start, pairs=PAIRS, settings=FULL):
+def run(tmp_path, start, pairs=PAIRS, settings=FULL, **further):
     out, logs = tmp_path / "out", []
-    out.mkdir()
-    done = preference(
-        pairs, start=start, out=out, work=tmp_path / "work", settings=settings, model=CPU, seed=0, log=logs.append
-    )
+    out.mkdir(parents=True, exist_ok=True)
+    there = {"start": start, "out": out, "work": tmp_path / "work"}
+    done = preference(pairs, **there, settings=settings, model=CPU, seed=0, **{"log": logs.append, **further})
     return out, done, logs
 
 
@@ -153,11 +153,115 @@ def test_what_reaches_trl(tmp_path):
 
 
 def test_further_trl_fields_pass_through_and_owned_ones_are_refused(tmp_path):
-    settings = PreferenceSettings(trl={"weight_decay": 0.1, "label_smoothing": 0.2})
+    settings = PreferenceSettings(trl={"weight_decay": 0.1, "ld_alpha": 0.2})
     made = config(settings, work=tmp_path, seed=0, device="cpu", num_pairs=4)
-    assert (made.weight_decay, made.label_smoothing) == (0.1, 0.2)
+    assert (made.weight_decay, made.ld_alpha) == (0.1, 0.2)
     with pytest.raises(SettingsError, match=r"trl\.beta is set by inward: use optim\.beta"):
         PreferenceSettings(trl={"beta": 0.5})
+
+
+def first(tmp_path, start, **settings):
+    """Loss, gradient's norm and logged reward margin of the first step, at which the policy is the reference."""
+    _, _, logs = run(tmp_path, start, settings=dataclasses.replace(FULL, **settings))
+    return [logs[0][key] for key in ("loss", "grad_norm", "rewards/margins")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "loss", "slope"),
+    [
+        # With d = 0 the sigmoid's slope in d is -1/2.
+        ({"label_smoothing": 0.1}, math.log(2), 0.9 * 0.5 - 0.1 * 0.5),
+        ({"loss": "robust", "label_smoothing": 0.1}, math.log(2), (0.9 * 0.5 + 0.1 * 0.5) / 0.8),
+        ({"loss": "hinge"}, 1.0, 1.0),
+        # softplus(m) = log(1 + e^m), its slope sigmoid(m); m = gap = 0.5 and m = exp(gap) = 1.6487.
+        ({"margin": "gap"}, math.log(1 + math.exp(0.5)), 1 / (1 + math.exp(-0.5))),
+        ({"margin": "exp_gap"}, math.log(1 + math.exp(math.exp(0.5))), 1 / (1 + math.exp(-math.exp(0.5)))),
+        ({"loss": "hinge", "margin": "gap"}, 1.5, 1.0),
+        (
+            {"label_smoothing": 0.1, "margin": "gap"},
+            0.9 * math.log(1 + math.exp(0.5)) + 0.1 * math.log(1 + math.exp(-0.5)),
+            0.9 / (1 + math.exp(-0.5)) - 0.1 / (1 + math.exp(0.5)),
+        ),
+    ],
+)
+def test_losses_at_the_start_by_hand(tmp_path, tiny_model, settings, loss, slope):
+    """Every gradient there is that of plain DPO times the loss's slope over the sigmoid's, -1/2."""
+    _, plain, _ = first(tmp_path / "plain", tiny_model)
+    value, norm, margin = first(tmp_path / "other", tiny_model, **settings)
+    assert value == pytest.approx(loss, abs=1e-4)
+    assert norm == pytest.approx(plain * slope / 0.5, rel=1e-3)
+    asked = {"none": 0.0, "gap": 0.5, "exp_gap": math.exp(0.5)}[settings.get("margin", "none")]
+    assert margin == pytest.approx(-asked, abs=1e-4)
+
+
+def test_ipo_at_the_start(tmp_path, tiny_model):
+    """(0 - 1 / (2 * 0.1))^2 = 25."""
+    assert first(tmp_path, tiny_model, loss="ipo")[0] == pytest.approx(25, abs=1e-3)
+
+
+@pytest.mark.parametrize("lora", [None, LoraSettings()])
+def test_the_reference_may_be_another_model_than_the_start(tmp_path, tiny_model, lora):
+    """The loss of the first step is -log sigmoid(0.1 * (margin of the start - margin of the reference))."""
+    moved, _, _ = run(tmp_path / "moved", tiny_model, settings=dataclasses.replace(FULL, num_epochs=5))
+    settings = dataclasses.replace(FULL, lora=lora)
+    _, _, logs = run(tmp_path / "next", moved, settings=settings, reference=tiny_model)
+    start, reference = (AutoModelForCausalLM.from_pretrained(f) for f in (moved, tiny_model))
+    margins = [
+        sum(sign * logprob(model, t) for model, sign in ((start, 1), (reference, -1)))
+        for one in PAIRS
+        for t in (one.chosen, one.rejected)
+    ]
+    d = 0.1 * (torch.stack(margins[::2]) - torch.stack(margins[1::2]))
+    assert d.mean() > 0.05
+    assert logs[0]["loss"] == pytest.approx(float(-torch.nn.functional.logsigmoid(d.detach()).mean()), abs=1e-4)
+
+
+STOPPING = dataclasses.replace(FULL, batch_size=1, num_epochs=4, num_saves=48)
+
+
+def test_training_ends_once_the_mean_margin_over_a_quarter_of_an_epoch_is_reached(tmp_path, tiny_model):
+    """Twelve pairs in batches of one: the window is three steps of an epoch's twelve."""
+    settings = dataclasses.replace(STOPPING, stop_margin=0.2)
+    _, done, logs = run(tmp_path, tiny_model, pairs=PAIRS * 4, settings=settings)
+    margins = [entry["rewards/margins"] for entry in logs if "rewards/margins" in entry]
+    means = [sum(margins[i - 2 : i + 1]) / 3 for i in range(2, len(margins))]
+    assert done.stopped and done.num_steps == len(margins) < 48
+    assert means[-1] >= 0.2 > max(means[:-1])
+    assert not run(tmp_path / "no", tiny_model, settings=dataclasses.replace(FULL, stop_margin=9.0))[1].stopped
+
+
+def test_a_training_killed_before_its_stop_stops_where_an_undisturbed_one_does(tmp_path, tiny_model):
+    """Every step is saved, so the stop itself would be, and a training resumed from it would go a step too far."""
+    settings = dataclasses.replace(STOPPING, stop_margin=0.4)
+    out, done, _ = run(tmp_path / "whole", tiny_model, PAIRS * 4, settings)
+    assert done.stopped and 4 < done.num_steps < 48
+
+    def killed(entry):
+        if entry["step"] == done.num_steps:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", tiny_model, PAIRS * 4, settings, log=killed)
+    for _ in range(2):  # the second as if killed after the stop, before the checkpoint was written
+        again, resumed, logs = run(tmp_path / "cut", tiny_model, PAIRS * 4, settings)
+        assert resumed == done and logs[0]["step"] == done.num_steps
+        assert (again / "model.safetensors").read_bytes() == (out / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ({"label_smoothing": 0.5}, r"label_smoothing must be in \[0, 0.5\)"),
+        ({"loss": "ipo", "label_smoothing": 0.1}, "label_smoothing does nothing with loss=ipo"),
+        ({"loss": "robust"}, "loss=robust is loss=sigmoid unless label_smoothing"),
+        ({"loss": "ipo", "margin": "gap"}, "margin does not go with loss=ipo"),
+        ({"margin": "gap", "trl": {"f_divergence_type": "js_divergence"}}, "f_divergence_type=reverse_kl alone"),
+        ({"trl": {"label_smoothing": 0.1}}, r"trl\.label_smoothing is set by inward: use optim\.label_smoothing"),
+    ],
+)
+def test_losses_that_do_not_go_together(wrong, error):
+    with pytest.raises(SettingsError, match=error):
+        PreferenceSettings(**wrong)
 
 
 @pytest.mark.parametrize("wrong", [{"beta": 0.0}, {"learning_rate": -1.0}, {"num_epochs": 0}, {"max_length": 1}])

@@ -33,7 +33,7 @@ def item(prompt_id: str, answers: str) -> EvalItem:
     """One letter per sample; a dash is a sample without an answer."""
     samples = tuple(sample(None if answer == "-" else answer) for answer in answers)
     return EvalItem(
-        prompt_id=prompt_id, gold="x", greedy=sample("a"), samples=samples, majority=None,
+        prompt_id=prompt_id, gold="x", greedy=sample("a"), tokens=3, samples=samples, majority=None,
         majority_outcome=Outcome.NO_ANSWER,
     )  # fmt: skip
 

@@ -32,6 +32,7 @@ from inward.types import (
     PreferencePair,
     Problem,
     Prompt,
+    RankingReport,
     RiskCoverage,
     SamplingParams,
     ScoredGroup,
@@ -97,6 +98,7 @@ JUDGED = JudgedTrace(
     lenient=Outcome.CORRECT,
     probability=0.1,
     disparity=-0.1,
+    confidences={"vote_share": 0.1, "sequence_probability": 1 / 3},
     has_span=True,
     entropy=0.3,
     logprob=-0.1,
@@ -104,7 +106,14 @@ JUDGED = JudgedTrace(
     truncated=False,
 )
 SILENT = dataclasses.replace(
-    JUDGED, answer=None, canonical=None, outcome=Outcome.NO_ANSWER, has_span=False, truncated=True
+    JUDGED,
+    answer=None,
+    canonical=None,
+    outcome=Outcome.NO_ANSWER,
+    confidences={},
+    has_span=False,
+    length=None,
+    truncated=True,
 )
 ESTIMATE = Estimate(value=0.1, low=0.05, high=0.2, n=30)
 CALIBRATION = CalibrationReport(
@@ -116,6 +125,8 @@ CALIBRATION = CalibrationReport(
     ece_answered=ESTIMATE,
     brier=ESTIMATE,
     auroc=ESTIMATE,
+    accuracy_at_50=ESTIMATE,
+    accuracy_at_80=ESTIMATE,
     bins=(CalibrationBin(low=0.0, high=0.1, count=1, confidence=0.05, accuracy=1.0),),
     risk_coverage=(RiskCoverage(coverage=0.5, risk=0.1),),
     num_without_span=1,
@@ -166,6 +177,7 @@ EXAMPLES: dict[type, list[Any]] = {
             prompt_id="q1",
             gold="4",
             greedy=JUDGED,
+            tokens=2,
             samples=(SILENT, JUDGED),
             majority="4",
             majority_outcome=Outcome.CORRECT,
@@ -174,6 +186,7 @@ EXAMPLES: dict[type, list[Any]] = {
             prompt_id="q2",
             gold="5",
             greedy=SILENT,
+            tokens=None,
             samples=(),
             majority=None,
             majority_outcome=Outcome.UNSCORED,
@@ -182,10 +195,16 @@ EXAMPLES: dict[type, list[Any]] = {
     CalibrationBin: list(CALIBRATION.bins),
     RiskCoverage: list(CALIBRATION.risk_coverage),
     CalibrationReport: [CALIBRATION],
+    RankingReport: [
+        RankingReport(
+            score="reward_model", accuracy=ESTIMATE, ece=ESTIMATE, brier=ESTIMATE, num_pairs=9, num_problems=3
+        )
+    ],
     EvalReport: [
         EvalReport(
             task="arithmetic",
             checkpoint="embedded:chat",
+            decoding="greedy",
             metrics={"greedy_accuracy": ESTIMATE, "ece": ESTIMATE},
             pass_k=4,
             calibration=(CALIBRATION,),

@@ -9,11 +9,14 @@ Kinds of answer
     number   the last of, in this order of preference: `#### x`, `\boxed{x}`, "answer is x", any number. A place that
              begins with a number means that number, or the result after the last "=" of its clause; else the last
              number of the sentence is meant. Currency, units and per cent are not part of it. Digits written onto a
-             letter or an exponent (x2, H2O, m^2) and versions (3.11.2) are no number.
-    latex    the last balanced `\boxed{}` or `\fbox{}`; else the mathematics right after the last "answer is"; else as
-             number.
+             letter or an exponent (x2, H2O, m^2) and versions (3.11.2) are no number. A box with algebra in it,
+             `\boxed{2\sqrt{3}}`, is the answer as a whole.
+    latex    the last balanced `\boxed{}` or `\fbox{}`; else what follows the last "answer is" where it is mathematics
+             alone, or begins with mathematics between signs of its own; else as number, where no mathematics between
+             signs stands after that number.
     choice   the label in the last statement ("answer is (B)", `\boxed{B}`, `#### B`, "B is correct"); else the last
              label standing apart ("(B)", "B.", "**B**", "option B", alone on a line, at the very end). Case counts.
+             One of several that are offered, "A or B", is not chosen.
     text     what follows the last "answer is", to the end of the sentence or line.
     auto     latex if there is a box; else the number after `####`, or the text after it on the last line; else, after
              the last "answer is", a label, or a number, or the text; else the last "(B)"; else the last number.
@@ -21,17 +24,18 @@ Kinds of answer
 
 from __future__ import annotations
 
+import dataclasses
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from inward.answers.locating import locate, probe_prompt
+from inward.answers.locating import earliest, locate, probe_prompt
 from inward.answers.places import LABELS, FoundAnswer
 from inward.answers.reading import find
-from inward.types import AnswerKind, Span
+from inward.types import AnswerKind, Prompt, Span
 
-__all__ = ["LABELS", "AnswerSettings", "FoundAnswer", "find", "locate", "probe_prompt", "token_span"]
+__all__ = ["LABELS", "AnswerSettings", "FoundAnswer", "earliest", "find", "locate", "probe_prompt", "token_span"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +50,16 @@ class AnswerSettings:
     (RLSF's code); where false, such a trace has no span."""
     strict: bool = False
     """Only an announced answer counts (`####`, a box, "answer is"): no falling back to the last number or label."""
+    occurrence: Literal["last", "first"] = "last"
+    """Which one is the span where the answer stands in the trace more than once; RLSF's code takes the first."""
     labels: tuple[str, ...] = LABELS
-    """Options of multiple-choice questions."""
+    """Options of multiple-choice questions that do not bring their own."""
+
+    def for_prompt(self, prompt: Prompt) -> AnswerSettings:
+        """These settings with the prompt's own options where it has some; an answer of kind auto is then a choice."""
+        if not prompt.labels:
+            return self
+        return dataclasses.replace(self, labels=prompt.labels, kind="choice" if self.kind == "auto" else self.kind)
 
 
 def token_span(chars: Span, token_ends: Sequence[int]) -> Span | None:

@@ -78,6 +78,22 @@ def locate(probe: str, completion: str, kind: AnswerKind, labels: Sequence[str] 
     return block and dataclasses.replace(answer_at(completion, block, reply), partial=True)
 
 
+def earliest(found: FoundAnswer, completion: str, kind: AnswerKind) -> FoundAnswer:
+    """Move a found answer to where the same answer stands first in the completion (RLSF's code on ties).
+
+    Numbers match by value, anything else as it is written, on word and number boundaries.
+    """
+    written = completion[found.chars.start : found.chars.end]
+    if kind != "text" and all_numbers(found.answer) == [(0, len(found.answer))]:
+        value = number_value(found.answer)
+        for place in all_numbers(completion[: found.chars.start]):
+            if number_value(plain(completion, place)) == value:
+                return answer_at(completion, place, found.answer)
+    first = _whole(written).search(completion)
+    assert first is not None, "it stands where it was found"
+    return answer_at(completion, first.span(1), found.answer)
+
+
 def _locate_number(probe: str, sentence: Range, completion: str) -> FoundAnswer | None:
     numbers = all_numbers(probe)
     if not numbers:
@@ -106,11 +122,16 @@ def _locate_choice(probe: str, completion: str, labels: Sequence[str]) -> FoundA
 def _locate_whole(reply: str, completion: str) -> FoundAnswer | None:
     if not any(char.isalnum() for char in reply):
         return None
-    before = r"(?<!\w)(?<![0-9][.,])" if reply[0].isdigit() else r"(?<!\w)" if reply[0].isalpha() else ""
-    after = r"(?!\w|[.,][0-9])" if reply[-1].isdigit() else r"(?!\w)" if reply[-1].isalpha() else ""
-    words = r"\s+".join(re.escape(word) for word in reply.split())
-    place = last_group(re.compile(f"{before}({words}){after}", re.IGNORECASE), completion)
+    place = last_group(_whole(reply), completion)
     return place and answer_at(completion, place, reply)
+
+
+def _whole(text: str) -> re.Pattern[str]:
+    """A pattern whose one group is the text on word and number boundaries, whatever its case and white space."""
+    before = r"(?<!\w)(?<![0-9][.,])" if text[0].isdigit() else r"(?<!\w)" if text[0].isalpha() else ""
+    after = r"(?!\w|[.,][0-9])" if text[-1].isdigit() else r"(?!\w)" if text[-1].isalpha() else ""
+    words = r"\s+".join(re.escape(word) for word in text.split())
+    return re.compile(f"{before}({words}){after}", re.IGNORECASE)
 
 
 def _common_block(reply: str, text: str) -> Range | None:

@@ -24,7 +24,7 @@ _MINUS = re.compile(
     r"|=[ ]{0,3}(?P<loose>[-−–][ ]{1,3}[$€£¥₹\\]{0,3}))\Z"
 )
 
-_CLAUSE_END = re.compile(r"[,;](?![0-9])|(?<=\w)\s\(|\b(?:because|since|as|where)\b")
+_CLAUSE_END = re.compile(r"[,;](?![0-9])|(?<=\w)\s\(|\b(?:because|since|as|where|for|when|if)\b")
 _LEAD = re.compile(
     r"(?:[\s*_`\"'“(\[{$€£¥₹\\:=~≈>]|(?:about|approximately|around|exactly|equal to|a total of|therefore|thus"
     r"|simply|just|text)\b|[A-Za-z]\s?=)*"

@@ -24,11 +24,24 @@ PHRASE = re.compile(rf"\banswer\b{GAP}{IS}|\bfinal\s+answer[*_# ]{{0,6}}\n", re.
 SENTENCE_END = re.compile(
     r"\n|(?<!\b[A-Z])(?<!\bDr)(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bSt)[.!?](?=[\s\"'”*_)}$]|\Z)|[。！？]"
 )
-MATHS = re.compile(
-    r"[^$\\0-9]{0,60}(?:\$\$([^$]{1,400})\$\$|\$(?!\s)([^$\n]{1,400})(?<!\s)\$(?![0-9])"
-    r"|\\\((.{1,400}?)\\\)|\\\[(.{1,400}?)\\\])",
-    re.DOTALL,
+# Mathematics that a number is only part of.
+ALGEBRA = re.compile(
+    r"\\(?:sqrt|pi|cdot|times|binom|log|ln|sin|cos|tan|pm|infty)(?![A-Za-z])|[0-9)}]!|[√π±]"
+    r"|(?<![A-Za-z])\^(?!\s?\{?\s?\\circ)|[0-9][a-z](?![A-Za-z])"
 )
+# Words that make mathematics part of a sentence.
+PROSE = re.compile(
+    r"(?<!\\)\b(?:the|is|are|was|so|we|it|get|have|has|thus|hence|therefore|answer|gives?|equals?|that|this|then|because|which"
+    r"|solution|result|value|be|as|for|with|must|of|to|from|my|you|they|there|not|in|on|at|by|if|when|where|while|since"
+    r"|found|after|before|about|approximately|exactly|simply|just|given)\b",
+    re.IGNORECASE,
+)
+WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
+_BETWEEN_SIGNS = (
+    r"(?:\$\$([^$]{1,400})\$\$|\$(?!\s)([^$\n]{1,400})(?<!\s)\$(?![0-9])|\\\((.{1,400}?)\\\)|\\\[(.{1,400}?)\\\])"
+)
+MATHS_BETWEEN_SIGNS = re.compile(_BETWEEN_SIGNS, re.DOTALL)
+MATHS = re.compile(r"[^$\\0-9]{0,60}" + _BETWEEN_SIGNS, re.DOTALL)
 WORD = re.compile(r"[0-9]+(?:[.,][0-9]+)*|[぀-ヿ㐀-鿿]|[^\W぀-ヿ㐀-鿿]+|[^\w\s]")
 
 
@@ -90,13 +103,16 @@ def all_boxes(text: str) -> list[Range]:
 
 
 def trim_maths(text: str, start: int, stop: int) -> Range:
-    """Leave the signs of mathematics out of a range, too."""
+    """Leave the signs of mathematics out of a range, too; "!" stays, it is a factorial here."""
+    end = stop
     start, stop = trim(text, start, stop)
     for opening, closing in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
         size = len(opening)
         inside = start + size < stop - size
         if inside and text.startswith(opening, start) and text.startswith(closing, stop - size):
-            return trim(text, start + size, stop - size)
+            return trim_maths(text, start + size, stop - size)
+    while stop < end and text[stop] == "!" and start < stop:
+        stop += 1
     return start, stop
 
 
@@ -130,6 +146,15 @@ def choice_patterns(labels: tuple[str, ...]) -> tuple[re.Pattern[str], re.Patter
         re.MULTILINE,
     )
     return stated, apart, re.compile(rf"(?<![\w'’.+#-])({label})")
+
+
+@lru_cache(maxsize=64)
+def hedge_patterns(labels: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return what stands right before, and right after, a label that is one of several offered: "A or B"."""
+    any_label = "|".join(re.escape(label) for label in sorted(labels, key=len, reverse=True))
+    before = re.compile(rf"(?<![\w'’])(?:{any_label})[\s*)\]\"'`]{{0,6}}(?:\b(?:or|and)\b|/)[\s*(\[\"'`]{{0,6}}\Z")
+    after = re.compile(rf"[\s*)\]\"'`]{{0,6}}(?:\b(?:or|and)\b|/)[\s*(\[\"'`]{{0,6}}(?:{any_label})(?![\w'’])")
+    return before, after
 
 
 def last_group(pattern: re.Pattern[str], text: str) -> Range | None:

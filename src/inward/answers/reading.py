@@ -7,19 +7,31 @@ from collections.abc import Sequence
 
 from inward.answers.numbers import all_numbers, number_places, plain, read_number
 from inward.answers.places import (
+    ALGEBRA,
     HASHES,
     LABELS,
     MATHS,
+    MATHS_BETWEEN_SIGNS,
     PHRASE,
+    PROSE,
+    WRAPPED,
     FoundAnswer,
+    Range,
     all_boxes,
     answer_at,
     choice_patterns,
+    hedge_patterns,
     last_group,
     statement,
     trim,
+    trim_maths,
 )
 from inward.types import AnswerKind
+
+_MORE_THAN_A_NUMBER = re.compile(r"[A-Za-z\\^_(){}\[\]=<>;*|!√π∞]|,(?![0-9]{3}(?![0-9]))|[0-9] *[-+:] *[0-9]")
+_SIGN = re.compile(r"[0-9\\^_=+*/<>|(\[√π∞]|^-| - ")
+_ASIDE = re.compile(r"[0-9] \(")
+_TAIL = 4_000
 
 
 def find(
@@ -54,6 +66,11 @@ def _find_number(text: str, strict: bool) -> FoundAnswer | None:
     numbers = all_numbers(text)
     if not numbers:
         return None
+    boxes = () if HASHES.search(text) else all_boxes(text)[-1:]
+    for start, stop in boxes:
+        # \boxed{2\sqrt{3}} answers neither 2 nor 3.
+        if ALGEBRA.search(text, start, stop) and "=" not in text[start:stop]:
+            return answer_at(text, (start, stop))
     for start, stop in number_places(text):
         place = read_number(text, numbers, start, stop)
         if place is not None:
@@ -66,19 +83,55 @@ def _find_latex(text: str, strict: bool) -> FoundAnswer | None:
     if boxes:
         return answer_at(text, boxes[-1])
     for phrase in reversed(list(PHRASE.finditer(text))):
+        expression = _expression(text, phrase.end())
+        if expression:
+            return answer_at(text, expression)
         maths = MATHS.match(text, phrase.end())
         if maths and maths.lastindex:
-            start, stop = trim(text, *maths.span(maths.lastindex))
+            start, stop = trim_maths(text, *maths.span(maths.lastindex))
             if start < stop:
                 return answer_at(text, (start, stop))
-    return _find_number(text, strict)
+    number = _find_number(text, strict)
+    return number if strict or (number and _find_number(text, True)) else _last_maths(text, number)
+
+
+def _expression(text: str, start: int) -> Range | None:
+    """Where the statement is an expression and more than a number: "x^2 + 1", "(1, 2)", "$3$, $4$"."""
+    start, stop = trim(text, *statement(text, start))
+    stated = WRAPPED.sub("", text[start:stop])
+    if PROSE.search(stated) or not _MORE_THAN_A_NUMBER.search(stated) or _ASIDE.search(stated):
+        return None
+    if "$" in MATHS_BETWEEN_SIGNS.sub("", stated) or not (_SIGN.search(stated) or len(stated) == 1):
+        return None
+    inside = trim_maths(text, start, stop)
+    return (start, stop) if "$" in text[slice(*inside)] else inside
+
+
+def _last_maths(text: str, number: FoundAnswer | None) -> FoundAnswer | None:
+    """The last mathematics between signs of its own, where no number follows it."""
+    place = last_group(MATHS_BETWEEN_SIGNS, text[-_TAIL:])
+    if place is None:
+        return number
+    offset = max(0, len(text) - _TAIL)
+    start, stop = trim_maths(text, place[0] + offset, place[1] + offset)
+    return answer_at(text, (start, stop)) if start < stop and (number is None or number.chars.end <= stop) else number
 
 
 def find_choice(text: str, labels: Sequence[str], *, strict: bool = False) -> FoundAnswer | None:
     """Read a label off a text."""
     stated, apart, _ = choice_patterns(tuple(labels))
-    place = last_group(stated, text) or (None if strict else last_group(apart, text))
+    place = _committed(stated, text, labels) or (None if strict else _committed(apart, text, labels))
     return place and answer_at(text, place)
+
+
+def _committed(pattern: re.Pattern[str], text: str, labels: Sequence[str]) -> Range | None:
+    """Where the last label stands that is not one of several: "A or B" chooses neither."""
+    before, after = hedge_patterns(tuple(labels))
+    for match in reversed(list(pattern.finditer(text))):
+        start, stop = match.span(match.lastindex or 0)
+        if not after.match(text, stop) and not before.search(text[max(0, start - 24) : start]):
+            return start, stop
+    return None
 
 
 def _find_text(text: str) -> FoundAnswer | None:

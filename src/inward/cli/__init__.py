@@ -19,12 +19,12 @@ app = typer.Typer(
     help="Post-train a language model on its own confidence: no labels, no human feedback, no outside reward.",
 )
 
-Model = Annotated[str, typer.Option("--model", help="A folder, a hub id, or embedded:base|instruct|chat.")]
+Model = Annotated[str, typer.Option("--model", help="A folder, a hub id, or embedded:base|instruct|chat|choice.")]
 Prompts = Annotated[
     str,
     typer.Option(
         "--prompts",
-        help="JSON lines or parquet with `prompt` (text or messages) or `question`; a hub data set; or `embedded`.",
+        help="A benchmark's name, TASK:FILE, JSON lines or parquet, a folder, a hub data set, or `embedded`.",
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", help="Run folder; the same command continues what is there.")]
@@ -32,6 +32,10 @@ Seed = Annotated[int, typer.Option("--seed", help="Of prompts made, sampling and
 Config = Annotated[Path | None, typer.Option("--config", help="YAML file of settings.")]
 Set = Annotated[list[str], typer.Option("--set", help="One setting, as in pairs.gamma=0.5; may be repeated.")]
 Folder = Annotated[Path, typer.Argument(help="A run folder.")]
+Task = Annotated[
+    str | None, typer.Option("--task", help="arithmetic, gsm8k, math500, arc_easy, ...: see docs/tasks.md.")
+]
+Data = Annotated[str | None, typer.Option("--data", help="A file with `answer`, or in the form of the task.")]
 
 
 @app.command()
@@ -61,15 +65,26 @@ def run(
     model: Model,
     prompts: Prompts,
     out: Out,
-    eval_task: Annotated[str | None, typer.Option("--eval-task", help="Judge before and after on: arithmetic.")] = None,
+    eval_task: Annotated[
+        str | None,
+        typer.Option("--eval-task", help="Judge before and after on it: arithmetic, gsm8k, ...; see docs/tasks.md."),
+    ] = None,
     eval_data: Annotated[
         str | None,
-        typer.Option("--eval-data", help="Judge before and after on a file with a column `answer`."),
+        typer.Option("--eval-data", help="Judge before and after on a file with `answer`, or in the task's form."),
     ] = None,
     reward: Annotated[
         str | None,
         typer.Option(
             "--reward", help="rlif: self_certainty, neg_entropy, mean_logprob; or a control: random, format, gold."
+        ),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            "--baseline",
+            help="rlsf, instead of the method: sft, majority_pairs, random_pairs; or, training nothing, greedy, "
+            "cot_prompt, cot_decoding, cot_decoding_sum, self_consistency.",
         ),
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="rlif, rlsc: updates of the policy.")] = None,
@@ -98,23 +113,46 @@ def run(
         seed=seed,
         config=config,
         overrides=[*(f"{key}={value}" for key, value in asked.items() if value is not None), *set_],
+        baseline=baseline,
         dry_run=dry_run,
     )
 
 
 @app.command()
 def evaluate(
-    model: Model,
     out: Out,
-    task: Annotated[str | None, typer.Option("--task", help="arithmetic")] = None,
-    data: Annotated[str | None, typer.Option("--data", help="A file with a column `answer`.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="A folder, a hub id, or embedded:NAME.")] = None,
+    completions: Annotated[
+        Path | None,
+        typer.Option("--completions", help="Instead of a model: a file with `completion`, and `id` or `question`."),
+    ] = None,
+    task: Task = None,
+    data: Data = None,
+    decoding: Annotated[
+        str | None,
+        typer.Option("--decoding", help="greedy, cot_prompt, cot_decoding, cot_decoding_sum or self_consistency."),
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option("--reference", help="Judge the answers by this model's probability of them, too.")
+    ] = None,
     config: Config = None,
     set_: Set = [],  # noqa: B006 - typer copies it
 ) -> None:
-    """Measure accuracy and calibration of a model."""
-    from inward.cli import pipeline
+    """Measure accuracy and calibration of a model, or accuracy of completions made elsewhere."""
+    from inward.errors import SettingsError
 
-    pipeline.evaluate_model(model, out, task=task, data=data, config=config, overrides=set_)
+    if (model is None) == (completions is None):
+        raise SettingsError("say what to judge: a model (--model) or recorded completions (--completions), one of them")
+    asked = {"evaluation.decoding": decoding, "evaluation.reference": reference}
+    overrides = [*(f"{key}={value}" for key, value in asked.items() if value is not None), *set_]
+    if completions is not None:
+        from inward.cli.completions import evaluate_completions
+
+        evaluate_completions(completions, out, task=task, data=data, config=config, overrides=overrides)
+    else:
+        from inward.cli import pipeline
+
+        pipeline.evaluate_model(model or "", out, task=task, data=data, config=config, overrides=overrides)
 
 
 @app.command()
@@ -125,8 +163,8 @@ def interpolate(
     ratios: Annotated[
         str, typer.Option("--ratios", help="Any numbers, separated by commas; the others are compared with the first.")
     ] = "0,0.25,0.5,0.75,1",
-    task: Annotated[str | None, typer.Option("--task", help="arithmetic")] = None,
-    data: Annotated[str | None, typer.Option("--data", help="A file with a column `answer`.")] = None,
+    task: Task = None,
+    data: Data = None,
     config: Config = None,
     set_: Set = [],  # noqa: B006 - typer copies it
 ) -> None:
@@ -134,6 +172,28 @@ def interpolate(
     from inward.cli import mixing
 
     mixing.mix_and_judge(from_, to, ratios, out, task=task, data=data, config=config, overrides=set_)
+
+
+@app.command()
+def calibrate(
+    model: Model,
+    prompts: Prompts,
+    out: Out,
+    method: Annotated[str | None, typer.Option("--method", help="temperature, votes, reference or distill.")] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option("--reference", help="The other model of --method reference: a folder, a hub id, embedded:NAME."),
+    ] = None,
+    seed: Seed = 0,
+    config: Config = None,
+    set_: Set = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Fit a confidence to a checkpoint without labels, for `inward evaluate` to use."""
+    from inward.cli import calibrating
+
+    asked = {"calibration.method": method, "calibration.reference": reference}
+    overrides = [*(f"{key}={value}" for key, value in asked.items() if value is not None), *set_]
+    calibrating.calibrate(model, prompts, out, seed=seed, config=config, overrides=overrides)
 
 
 @app.command()
@@ -225,6 +285,21 @@ def compare(
     from inward.cli import comparing
 
     comparing.compare(folders, out, as_json=as_json)
+
+
+@app.command()
+def grade(
+    file: Annotated[Path, typer.Argument(help="JSON lines with `prediction` and `gold`.")],
+    out: Annotated[Path, typer.Option("--out", help="The same lines with verdicts; what is there is continued.")],
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Only an announced answer counts: no falling back to the last number.")
+    ] = False,
+    jobs: Annotated[int | None, typer.Option("--jobs", help="Answers graded at once; one per processor.")] = None,
+) -> None:
+    """Judge predictions against gold answers: correct, incorrect, no answer, or not to be decided."""
+    from inward.cli import grading
+
+    grading.grade_file(file, out, strict=strict, jobs=jobs)
 
 
 def main() -> None:

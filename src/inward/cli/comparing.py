@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,47 +9,37 @@ from pathlib import Path
 from typing import Any, cast
 
 import typer
-from rich.box import SIMPLE
 from rich.markup import escape
-from rich.table import Table
 
 from inward import evaluate
-from inward.cli import console
+from inward.cli import comparison, console
 from inward.cli.diagnosis import trained
 from inward.errors import RunFolderError, SettingsError
 from inward.report import compare_page
-from inward.report.compare_page import COSTS, Comparison, Estimates, Group, Run, Spread, spread, value_of
+from inward.report.compare_page import COSTS, Comparison, Estimates, Group, Run, spread, value_of
+from inward.report.metrics import of_measure
 from inward.report.reading import summary_of
 from inward.runs import RunFolder, from_json, to_json
 from inward.runs.files import write_atomic
-from inward.types import Artifact, Estimate, EvalItem, EvalReport
+from inward.types import Artifact, EvalItem, EvalReport
 
-SHOWN = (
-    ("greedy_accuracy", "greedy accuracy"),
-    ("greedy_accuracy_lenient", "greedy, lenient"),
-    ("sampled_accuracy", "sampled accuracy"),
-    ("sampled_accuracy_lenient", "sampled, lenient"),
-    ("majority_accuracy", "majority accuracy"),
-    ("pass_at_k", "pass@k"),
-    ("ece", "ECE, greedy"),
-    ("brier", "Brier, greedy"),
-    ("auroc", "AUROC, greedy"),
-    ("ece_sampled", "ECE, sampled"),
-    ("brier_sampled", "Brier, sampled"),
-    ("auroc_sampled", "AUROC, sampled"),
-    ("entropy", "entropy, nats"),
-    ("length", "length, tokens"),
-)
 TRAINING = ("sample", "score", "rank", "train")
 """Keys of `seconds` in summary.json that are training and not evaluation."""
-NOT_THE_JUDGING = ("num_samples", "num_problems", "batch_rows")
-"""Evaluation settings that may differ: metrics allow for the first, the hash of the problems covers the second, and
-the third changes speed alone."""
+NOT_THE_JUDGING = (
+    "num_samples", "num_problems", "batch_rows", "decoding", "num_branches", "cot_prompt", "reference"
+)  # fmt: skip
+"""Evaluation settings that may differ: metrics allow for the first, the hash of the problems covers the second, the
+third changes speed alone, and by the others checkpoints are told apart or given a measure more."""
 OF_SAMPLES = ("sampled_accuracy", "sampled_accuracy_lenient", "ece_sampled", "brier_sampled", "auroc_sampled")
-OF_K = ("pass_at_k", "majority_accuracy")
+OF_K = (
+    "pass_at_k",
+    "majority_accuracy",
+    "weighted_majority_accuracy",
+    *(metric.key for metric in of_measure("_vote_share")),
+)
+OF_REFERENCE = tuple(metric.key for metric in of_measure("_reference_probability"))
 OF_EITHER = ("entropy", "length", "truncated_rate")
 """Of the samples, but of the greedy traces where there are none."""
-LABEL_WIDTH, CELL_WIDTH = 20, 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +64,7 @@ def compare(paths: Sequence[Path], out: Path | None, *, as_json: bool) -> None:
     if as_json:
         typer.echo(to_json(plain(data), indent=2))
     else:
-        show(data)
+        comparison.show(data)
     if out is not None:
         console.console.print(f"page  {escape(str(out))}", soft_wrap=True)
 
@@ -148,25 +137,27 @@ def _refuse_other(first: RunFolder, other: RunFolder) -> None:
         )
 
 
-def _judging(folder: RunFolder) -> dict[str, object]:
-    """Everything that has to be the same for two judgements to be comparable."""
+def _judging(folder: RunFolder, *, everything: bool = False) -> dict[str, object]:
+    """What has to be the same for two judgements to be comparable; or all that they were made with."""
     found: dict[str, object] = {"problems.sha256": cast(Artifact, folder.manifest.evaluation).sha256}
     for table in ("evaluation", "answer"):
         for key, value in cast("Mapping[str, object]", folder.manifest.settings.get(table, {})).items():
-            if key not in NOT_THE_JUDGING:
+            if everything or key not in NOT_THE_JUDGING:
                 found[f"{table}.{key}"] = value
     return found
 
 
 def _withheld(judged: Sequence[Checkpoint]) -> dict[str, str]:
-    """Metrics that depend on the number of samples, where that differs; and why they are left out."""
+    """Metrics of the number of samples or of another model, where these differ; and why they are left out."""
+    withheld: dict[str, str] = {}
+    references = {_judging(one.folder, everything=True).get("evaluation.reference") for one in judged} - {None}
+    if len(references) > 1:
+        withheld = dict.fromkeys(OF_REFERENCE, f"is by other models: {', '.join(sorted(map(str, references)))}")
     ks = sorted({one.report.pass_k for one in judged})
     if len(ks) == 1:
-        return {}
+        return withheld
     shown = ", ".join(map(str, ks[:-1])) + f" and {ks[-1]}"
-    withheld: dict[str, str] = dict.fromkeys(
-        OF_K, f"depends on the number of samples a problem, which here are {shown}"
-    )
+    withheld |= dict.fromkeys(OF_K, f"depends on the number of samples a problem, which here are {shown}")
     if ks[0] == 0:
         withheld |= dict.fromkeys(
             OF_EITHER, "is of the samples, and of the greedy traces where there are none, as here"
@@ -203,7 +194,8 @@ def _label(members: Sequence[Checkpoint]) -> str:
     manifest = members[0].folder.manifest
     optim = cast("Mapping[str, Any]", manifest.settings.get("optim", {}))
     if manifest.method == "evaluate":
-        return manifest.start.name
+        decoding = members[0].report.decoding
+        return manifest.start.name if decoding == "greedy" else f"{manifest.start.name} {decoding}"
     parts = [manifest.method]
     match manifest.method:
         case "rlif":
@@ -213,7 +205,7 @@ def _label(members: Sequence[Checkpoint]) -> str:
         case "rlsc":
             parts.append(str(optim.get("weight") if optim.get("loss") == "rlsc" else optim.get("loss")))
         case _:
-            parts.append(str(manifest.settings.get("confidence", "")))
+            parts.append(str(manifest.settings.get("baseline") or manifest.settings.get("confidence", "")))
     seeds = ", ".join(str(run.folder.manifest.seed) for run in members)
     return f"{' '.join(filter(None, parts))}, {'seed' if len(members) == 1 else 'seeds'} {seeds}"
 
@@ -237,6 +229,7 @@ def _run(one: Checkpoint, start: Checkpoint | None, first: Sequence[Checkpoint],
         from_start=_kept(evaluate.compare(start.items, one.items), withheld) if start else None,
         from_first=_kept(evaluate.compare(against.items, one.items), withheld) if against else None,
         cost=_cost(one.folder),
+        decoding=one.report.decoding,
     )
 
 
@@ -267,91 +260,6 @@ def _warnings(runs: Sequence[Checkpoint], start: Checkpoint | None) -> Iterator[
         yield f"the start model shown is {origin.name}; trained from another one: {named}"
 
 
-def show(data: Comparison) -> None:
-    """Print the metrics, the differences to the start model and to the first group, and the costs."""
-    for warning in data.warnings:
-        console.console.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
-    on = f"{data.task}, {data.num_problems} problems"
-    several = ", mean and range over seeds" if any(len(group.runs) > 1 for group in data.groups) else ""
-    starts = [] if data.start is None else [(f"start: {data.start_name}", _column(data.start))]
-    columns = [*starts, *((group.label, _values(group) | _costs(group)) for group in data.groups)]
-    _tables(f"{on} (95% intervals{several})", columns, data, costs=True)
-    if data.start is not None:
-        columns = [(group.label, _differences(group, start=True)) for group in data.groups]
-        _tables(f"paired differences to {data.start_name}", columns, data)
-    columns = [(group.label, _differences(group, start=False)) for group in data.groups[1:]]
-    _tables(f"paired differences to {data.groups[0].label}", columns, data)
-    for reason in dict.fromkeys(data.withheld.values()):
-        keys = [label for key, label in SHOWN if data.withheld.get(key) == reason]
-        if keys:
-            console.note(f"- {', '.join(keys)}: {reason}")
-
-
-Cells = dict[str, str]
-
-
-def _column(metrics: Estimates) -> Cells:
-    return {key: _cell(metrics[key]) for key, _ in SHOWN if key in metrics}
-
-
-def _values(group: Group) -> Cells:
-    if len(group.runs) == 1:
-        return _column(group.runs[0].metrics)
-    return {key: _spread(spread([value_of(run.metrics, key) for run in group.runs])) for key, _ in SHOWN}
-
-
-def _differences(group: Group, *, start: bool) -> Cells:
-    found = [(run.from_start if start else run.from_first) or {} for run in group.runs]
-    if len(found) == 1:
-        return {key: _cell(found[0][key], signed=True) for key, _ in SHOWN if key in found[0]}
-    return {key: _spread(spread([value_of(one, key) for one in found]), signed=True) for key, _ in SHOWN}
-
-
-def _costs(group: Group) -> Cells:
-    return {key: _price(spread([run.cost[key] for run in group.runs])) for key in COSTS}
-
-
-def _price(found: Spread | None) -> str:
-    if found is None:
-        return "-"
-    return f"{found.mean:,.0f}" + (f"\n{found.low:,.0f}..{found.high:,.0f}" if found.low < found.high else "")
-
-
-def _spread(found: Spread | None, *, signed: bool = False) -> str:
-    return "-" if found is None else _number(found.mean, "{}..{}", found.low, found.high, signed=signed)
-
-
-def _cell(one: Estimate, *, signed: bool = False) -> str:
-    return "-" if math.isnan(one.value) else _number(one.value, "[{},{}]", one.low, one.high, signed=signed)
-
-
-def _number(value: float, form: str, low: float, high: float, *, signed: bool) -> str:
-    """A number, and its range on a line of its own: beside it, there would be room for two runs on a terminal."""
-    sign, digits = "+" if signed else "", 2 if abs(value) < 10 else 1
-    ends = form.format(f"{low:{sign}.{digits}f}", f"{high:{sign}.{digits}f}")
-    return f"{value:{sign}.{digits + (digits > 1)}f}\n{ends}"
-
-
-def _tables(title: str, columns: Sequence[tuple[str, Cells]], data: Comparison, *, costs: bool = False) -> None:
-    """Print columns in as many tables as the terminal's width asks for."""
-    room = max(1, (console.console.width - LABEL_WIDTH) // CELL_WIDTH)
-    k = "" if data.pass_k is None else str(data.pass_k)
-    labels = (
-        dict(SHOWN)
-        | ({"pass_at_k": f"pass@{k}"} if k else {})
-        | ({key: label.lower() for key, label in COSTS.items()} if costs else {})
-    )
-    for first in range(0, len(columns), room):
-        table = Table(title=escape(title), title_justify="left", box=SIMPLE, padding=(0, 1), pad_edge=False)
-        table.add_column("", no_wrap=True)
-        for label, _ in columns[first : first + room]:
-            heading = label.replace(" ", "\n", 1).replace(", seed", "\nseed")
-            table.add_column(escape(heading), justify="right")
-        for key, label in labels.items():
-            table.add_row(label, *(escape(cells.get(key, "-")) for _, cells in columns[first : first + room]))
-        console.console.print(table)
-
-
 def plain(data: Comparison) -> dict[str, Any]:
     """Everything as JSON holds it; estimates carry their intervals, groups the mean and the range over their runs."""
     return {
@@ -374,6 +282,7 @@ def plain(data: Comparison) -> dict[str, Any]:
                         "model": run.manifest.start.name,
                         "seed": run.manifest.seed,
                         "labels_used": run.manifest.labels_used,
+                        "decoding": run.decoding,
                         "metrics": run.metrics,
                         "from_start": run.from_start,
                         "from_first": run.from_first,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,12 +28,17 @@ STAGES = {
     "before/scored": "sample the start model",
     "before/items": "grade the start model",
     "mixes": "mix the weights",
+    "answers": "sample answers and votes",
+    "after/answers": "sample the new checkpoint",
     "traces": "sample traces",
     "scored": "score traces",
     "pairs": "rank into pairs",
+    "surest": "rank the surest traces",
+    "train_reward": "train the reward model",
     "train": "train",
     "after/scored": "sample the trained model",
     "after/items": "grade the trained model",
+    "grade": "grade",
 }
 SHOWN = (
     ("greedy_accuracy", "greedy accuracy"),
@@ -83,6 +89,8 @@ def progress() -> Iterator[Report]:
 def _stage(name: str) -> str:
     if name in STAGES:
         return STAGES[name]
+    if in_round := re.fullmatch(r"rounds/0*(\d+)/(\w+)", name):
+        return f"{_stage(in_round[2])}, {in_round[1]}"
     where, _, what = name.rpartition("/")
     if where.startswith("judged/"):
         return f"{'sample' if what == 'scored' else 'grade'} mix {where.removeprefix('judged/')}"
@@ -120,7 +128,8 @@ def show_summary(summary: Mapping[str, Any]) -> None:
     before, after, difference = summary["before"], summary["after"], summary["difference"]
     if before is None:
         return
-    title = f"{summary['method']} on {summary['model']}, {summary['task']} (95% intervals)"
+    method = f"baseline {summary['baseline']}" if summary.get("baseline") else summary["method"]
+    title = f"{method} on {summary['model']}, {summary['task']} (95% intervals)"
     table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1), pad_edge=False)
     table.add_column("")
     for column in ("before", "after", "difference") if after else ("value",):

@@ -17,16 +17,21 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from inward import models, organism
 from inward.cli import inputs, memory
 from inward.cli.memory import GIB, Shape
+from inward.cli.work import num_kept, work
 from inward.config import METHODS, EvaluationSettings, PromptSettings, RunConfig
-from inward.diagnose import StopSettings
-from inward.errors import ModelError, SettingsError
+from inward.errors import ModelError
 from inward.methods import rlif, rlsc, rlsf
-from inward.methods.rlsf import Start
+from inward.methods.start import Start
 from inward.models import ModelSettings, Policy
 from inward.sample.local import PAPER_NEW_TOKENS
-from inward.tasks import TASKS, arithmetic
-from inward.tasks.files import read_problems, read_prompts
-from inward.train import LoraSettings, check_group_policy, check_preference, check_self_confidence
+from inward.train import (
+    LoraSettings,
+    check_group_policy,
+    check_preference,
+    check_reward_model,
+    check_self_confidence,
+    check_tuning,
+)
 from inward.train.group_policy import num_processes
 from inward.train.trainer import peft_config, quiet
 from inward.types import Problem, Prompt
@@ -71,8 +76,8 @@ def show(
     asked = _prompts(prompts, cfg.prompts, start, seed)
     if isinstance(cfg.settings, rlif.Settings) and cfg.settings.reward == "gold":
         inputs.gold_from(prompts, cfg.prompts, seed, cfg.settings.answer)
-    problems = _problems(eval_task, eval_data, cfg.evaluation, start)
-    shape = _shape(cfg, seen)
+    problems = _problems(eval_task, eval_data, cfg, start)
+    shape = _shape(seen, _lora(cfg))
     longest = _longest([*asked, *(problem.prompt for problem in problems)], start)
     for title, lines in (
         (f"{cfg.method} from {model}: a dry run, nothing is written", [f"recipe: {cfg.recipe}"]),
@@ -153,8 +158,13 @@ def _dtype(model: PreTrainedModel | None, settings: ModelSettings, device: str) 
 
 def _check(cfg: RunConfig, model: PreTrainedModel) -> None:
     match cfg.settings:
-        case rlsf.Settings():
+        case rlsf.Settings(route="dpo"):
             check_preference(cfg.settings.optim, model)
+        case rlsf.Settings(route="sft"):
+            check_tuning(cfg.settings.tuning, model)
+        case rlsf.Settings():
+            check_reward_model(cfg.settings.reward, model)
+            check_group_policy(cfg.settings.policy, model)
         case rlif.Settings():
             check_group_policy(cfg.settings.optim, model)
         case rlsc.Settings():
@@ -184,25 +194,13 @@ def _start(name: str, settings: ModelSettings, seen: Seen) -> Start | None:
 def _prompts(source: str, settings: PromptSettings, start: Start | None, seed: int) -> list[Prompt]:
     if start is not None:
         return inputs.prompts_from(source, settings, start, seed)
-    if source == "embedded":
-        return arithmetic.prompts(settings.limit or inputs.EMBEDDED_PROMPTS, seed)
-    return read_prompts(source, split=settings.split, limit=settings.limit)
+    return inputs.read_prompts(source, settings, seed)
 
 
-def _problems(
-    task: str | None, data: str | None, settings: EvaluationSettings, start: Start | None
-) -> Sequence[Problem]:
+def _problems(task: str | None, data: str | None, cfg: RunConfig, start: Start | None) -> Sequence[Problem]:
     if start is not None:
-        return inputs.problems_from(task, data, settings, start)
-    if task is not None and data is not None:
-        raise SettingsError("give a task or a data file to evaluate on, not both")
-    if data is not None:
-        return read_problems(data, limit=settings.num_problems)
-    if task is None:
-        return []
-    if task not in TASKS:
-        raise SettingsError(f"task {task!r} is unknown; choose one of {', '.join(TASKS)}, or give a data file")
-    return TASKS[task](settings.num_problems or inputs.TASK_PROBLEMS, settings.seed)
+        return inputs.problems_from(task, data, cfg.evaluation, start, format=cfg.prompts.format)
+    return inputs.read_problems(task, data, cfg.evaluation, format=cfg.prompts.format)
 
 
 def _changed(cfg: RunConfig) -> Iterator[str]:
@@ -269,62 +267,11 @@ def _longest(prompts: Sequence[Prompt], start: Start | None) -> int:
 
 
 def _work(cfg: RunConfig, seen: Seen, shape: Shape | None, num_prompts: int, num_problems: int) -> Iterator[str]:
-    new, kept = _new_tokens(cfg, seen), 1
-    match cfg.settings:
-        case rlsf.Settings():
-            traces = num_prompts * _per_prompt(cfg.settings)
-            yield from _pairs(cfg.settings, num_prompts)
-        case rlif.Settings(optim=optim) | rlsc.Settings(optim=optim):
-            step, kept = optim.prompts_per_step * optim.group_size, 1 + -(-optim.steps // optim.save_every)
-            once = isinstance(cfg.settings, rlsc.Settings) and not cfg.settings.optim.regenerate
-            traces = step if once else step * optim.steps
-            yield f"traces: {optim.prompts_per_step} prompts * {optim.group_size} = {step:,} a step, {traces:,} in all"
-            yield f"optimizer steps: {optim.steps:,}"
-            yield f"passes over the prompts: {optim.prompts_per_step * optim.steps / num_prompts:.2f}"
-            yield from _probes(cfg.settings.stop, num_prompts, kept)
-    yield f"tokens of the traces: {traces:,} * {new:,} = {traces * new:,} at most"
-    if num_problems:
-        times, each = max(2, kept), 1 + cfg.evaluation.num_samples
-        yield (
-            f"judged: {num_problems:,} problems * {each} traces * {times} checkpoints = "
-            f"{num_problems * each * times:,} traces of at most {_judged_tokens(cfg, seen):,} tokens"
-        )
-    if shape is not None:
+    new, judged_new, kept = _new_tokens(cfg, seen), _judged_tokens(cfg, seen), num_kept(cfg)
+    yield from work(cfg, num_prompts=num_prompts, num_problems=num_problems, new=new, judged_new=judged_new)
+    if shape is not None and kept:
         size = memory.checkpoint_bytes(shape)
         yield f"checkpoints kept: {kept} of {_gib(size)}, {_gib(kept * size)} on disk"
-
-
-def _per_prompt(settings: rlsf.Settings) -> int:
-    sampling = settings.sampling
-    samples = sampling.group_size if sampling.strategy in ("sample", "both") else 0
-    branches = sampling.num_branches if sampling.strategy in ("branch", "both") else 0
-    return samples + branches or 1
-
-
-def _pairs(settings: rlsf.Settings, num_prompts: int) -> Iterator[str]:
-    each, optim, ranking = _per_prompt(settings), settings.optim, settings.pairs
-    yield f"traces: {num_prompts:,} prompts * {each} = {num_prompts * each:,}"
-    a_prompt = min(ranking.num_best, each // 2) if ranking.rule == "best_worst" else each * (each - 1) // 2
-    most = num_prompts * min(a_prompt, ranking.max_pairs_per_prompt or a_prompt)
-    most = min(most, ranking.max_pairs or most)
-    batch = optim.batch_size * optim.gradient_accumulation_steps
-    yield f"pairs: {most:,} at most"
-    yield (
-        f"optimizer steps: {optim.num_epochs} epochs * {most:,} pairs / {batch} = "
-        f"{optim.num_epochs * -(-most // batch):,} at most"
-    )
-
-
-def _probes(stop: StopSettings | None, num_prompts: int, checkpoints: int) -> Iterator[str]:
-    if stop is None:
-        return
-    probed, each = min(stop.prompts, num_prompts), stop.start_samples + checkpoints * (1 + stop.samples)
-    yield (
-        f"probes of the stop rule: {probed} prompts * ({stop.start_samples} votes + {checkpoints} checkpoints * "
-        f"{1 + stop.samples}) = {probed * each:,} traces"
-    )
-    if stop.action == "stop":
-        yield "the stop rule may end the training earlier"
 
 
 def _new_tokens(cfg: RunConfig, seen: Seen) -> int:
@@ -337,14 +284,21 @@ def _judged_tokens(cfg: RunConfig, seen: Seen) -> int:
     return cfg.evaluation.max_completion_tokens or seen.new_tokens
 
 
-def _shape(cfg: RunConfig, seen: Seen) -> Shape | None:
+def _lora(cfg: RunConfig) -> LoraSettings | None:
+    """The adapter of the policy."""
+    if isinstance(cfg.settings, rlsf.Settings):
+        routes = {"dpo": cfg.settings.optim, "reward_model": cfg.settings.policy, "sft": cfg.settings.tuning}
+        return routes[cfg.settings.route].lora
+    return cfg.settings.optim.lora
+
+
+def _shape(seen: Seen, lora: LoraSettings | None) -> Shape | None:
     """The model's measures; None without its architecture, or where that has no attention heads."""
     model = seen.model
     config: Any = model.config.get_text_config() if model else None
     heads = getattr(config, "num_attention_heads", None)
     if model is None or heads is None:
         return None
-    lora = cfg.settings.optim.lora
     return Shape(
         parameters=model.num_parameters(),
         adapter=_adapter(model, lora) if lora else 0,
@@ -376,7 +330,11 @@ def _memory(cfg: RunConfig, seen: Seen, shape: Shape | None, prompt: int, *, jud
         yield "not known without a config.json that names attention heads"
         return
     new, judged_new = _new_tokens(cfg, seen), _judged_tokens(cfg, seen) if judged else None
-    found = memory.phases(cfg, shape, prompt=prompt, new=new, judged_new=judged_new)
+    judge = _shape(seen, cfg.settings.reward.lora) if isinstance(cfg.settings, rlsf.Settings) else None
+    found = memory.phases(cfg, shape, prompt=prompt, new=new, judged_new=judged_new, reward=judge)
+    if not found:
+        yield "nothing is trained or judged"
+        return
     yield f"per device ({seen.device}), longest prompt {prompt:,} tokens, traces of {new:,} new tokens"
     for phase in found:
         yield phase.name

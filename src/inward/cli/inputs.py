@@ -12,20 +12,18 @@ import transformers
 
 from inward import models, organism
 from inward.answers import AnswerSettings, find
+from inward.cli import questions
 from inward.config import EvaluationSettings, PromptSettings
 from inward.equivalence import grade
-from inward.errors import DataError, SettingsError
+from inward.errors import DataError
 from inward.methods.rlif import Gold
 from inward.methods.rlsf import Start
 from inward.models import ModelSettings
 from inward.runs import digest, hash_folder
 from inward.sample import check_prompts, refuse_long
-from inward.tasks import TASKS, arithmetic
-from inward.tasks.files import read_problems, read_prompts
+from inward.tasks.formats import Format
 from inward.types import Artifact, Manifest, Outcome, Problem, Prompt
 
-EMBEDDED_PROMPTS = 256
-TASK_PROBLEMS = 320
 VERSIONED = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "numpy")
 
 
@@ -39,11 +37,8 @@ def start_from(model: str, settings: ModelSettings) -> Start:
 
 
 def prompts_from(source: str, settings: PromptSettings, start: Start, seed: int) -> list[Prompt]:
-    """Prompts of `embedded`, a file or a hub data set, every one of which the model can take."""
-    if source == "embedded":
-        prompts = arithmetic.prompts(settings.limit or EMBEDDED_PROMPTS, seed)
-    else:
-        prompts = read_prompts(source, split=settings.split, limit=settings.limit)
+    """Prompts of a task, a file or a hub data set, every one of which the model can take."""
+    prompts = read_prompts(source, settings, seed)
     too_long = check_prompts(prompts, start.policy)
     if settings.too_long == "error":
         refuse_long(too_long, start.policy, "shorten them, or set prompts.too_long=drop to leave them out")
@@ -53,20 +48,30 @@ def prompts_from(source: str, settings: PromptSettings, start: Start, seed: int)
     return kept
 
 
-def problems_from(task: str | None, data: str | None, settings: EvaluationSettings, start: Start) -> list[Problem]:
-    """Problems of a named task or a file; none where neither is asked for."""
-    if task is not None and data is not None:
-        raise SettingsError("give a task or a data file to evaluate on, not both")
-    if task is not None:
-        if task not in TASKS:
-            raise SettingsError(f"task {task!r} is unknown; choose one of {', '.join(TASKS)}, or give a data file")
-        problems = TASKS[task](settings.num_problems or TASK_PROBLEMS, settings.seed)
-    elif data is not None:
-        problems = read_problems(data, limit=settings.num_problems)
-    else:
-        return []
+def read_prompts(source: str, settings: PromptSettings, seed: int) -> list[Prompt]:
+    """As `prompts_from`, whatever the model can take."""
+    return questions.prompts_of(source, split=settings.split, limit=settings.limit, seed=seed, format=settings.format)
+
+
+def problems_from(
+    task: str | None, data: str | None, settings: EvaluationSettings, start: Start, *, format: Format = "plain"
+) -> list[Problem]:
+    """Problems of a task, a file or both, every one of which the model can take; none where neither is given.
+
+    They are put to the model in `format` where the settings name no other.
+    """
+    problems = read_problems(task, data, settings, format=format)
     refuse_long(check_prompts([problem.prompt for problem in problems], start.policy), start.policy)
     return problems
+
+
+def read_problems(
+    task: str | None, data: str | None, settings: EvaluationSettings, *, format: Format = "plain"
+) -> list[Problem]:
+    """As `problems_from`, whatever the model can take."""
+    return questions.problems_of(
+        task, data, limit=settings.num_problems, seed=settings.seed, format=settings.format or format
+    )
 
 
 def gold_from(source: str, settings: PromptSettings, seed: int, answer: AnswerSettings) -> Gold:
@@ -75,15 +80,13 @@ def gold_from(source: str, settings: PromptSettings, seed: int, answer: AnswerSe
     Raises:
         DataError: a prompt has no gold answer.
     """
-    if source == "embedded":
-        problems = arithmetic.problems(settings.limit or EMBEDDED_PROMPTS, seed, "train")
-    else:
-        problems = read_problems(source, split=settings.split, limit=settings.limit)
-    golds = {problem.prompt.id: problem.answer for problem in problems}
+    problems = questions.training_problems_of(source, split=settings.split, limit=settings.limit, seed=seed)
+    by_id = {problem.prompt.id: problem for problem in problems}
 
     def gold(prompt_id: str, completion: str) -> float | None:
-        found = find(completion, answer.kind, answer.labels, strict=answer.strict)
-        outcome = grade(found.answer if found else None, golds[prompt_id], answer.kind)
+        own = answer.for_prompt(by_id[prompt_id].prompt)
+        found = find(completion, own.kind, own.labels, strict=own.strict)
+        outcome = grade(found.answer if found else None, by_id[prompt_id].answer, own.kind)
         return None if outcome is Outcome.UNSCORED else float(outcome is Outcome.CORRECT)
 
     return gold

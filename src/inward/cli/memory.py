@@ -9,6 +9,7 @@ from inward.config import RunConfig
 from inward.forward import BATCH_TOKENS
 from inward.methods import rlif, rlsc, rlsf
 from inward.signals import TILE_BYTES
+from inward.train import GroupPolicySettings
 
 GIB = 2**30
 FLOAT32 = 4
@@ -59,7 +60,9 @@ class Phase:
         return sum(line.num_bytes for line in self.lines)
 
 
-def phases(cfg: RunConfig, shape: Shape, *, prompt: int, new: int, judged_new: int | None) -> list[Phase]:
+def phases(
+    cfg: RunConfig, shape: Shape, *, prompt: int, new: int, judged_new: int | None, reward: Shape | None = None
+) -> list[Phase]:
     """Every phase of a run.
 
     Args:
@@ -68,6 +71,7 @@ def phases(cfg: RunConfig, shape: Shape, *, prompt: int, new: int, judged_new: i
         prompt: Tokens of the longest prompt.
         new: Most new tokens of a trace.
         judged_new: Most new tokens of a judged trace; None where nothing is judged.
+        reward: The model with the adapter of RLSF's reward model.
     """
     found: list[Phase] = []
     if judged_new is not None:
@@ -76,11 +80,23 @@ def phases(cfg: RunConfig, shape: Shape, *, prompt: int, new: int, judged_new: i
     settings = cfg.settings
     match settings:
         case rlsf.Settings():
+            if settings.decoding:
+                return found
             rows = settings.sampling.batch_rows
             found.append(Phase(name="sample", lines=list(_sampling(shape, rows, prompt + new, shape.width))))
-            return [*found, Phase(name="train", lines=list(_preference(settings, shape, prompt + new)))]
+            if settings.route != "reward_model":
+                lines = (_preference if settings.route == "dpo" else _tuning)(settings, shape, prompt + new)
+                return [*found, Phase(name="train", lines=list(lines))]
+            lines = _reward_model(settings, reward or shape, prompt + new)
+            found.append(Phase(name="train the reward model", lines=list(lines)))
+            state, drawing, updating = _group_policy(
+                settings.policy, shape, prompt, settings.policy.max_completion_tokens
+            )
+            state.append(_weights(shape, shape.width, "reward model, frozen"))
         case rlif.Settings():
-            state, drawing, updating = _group_policy(settings, shape, prompt, new)
+            state, drawing, updating = _group_policy(settings.optim, shape, prompt, new)
+            if not shape.adapter and settings.optim.kl == 0 and settings.kl_traces:
+                state.append(_weights(shape, shape.width, "start model for kl_traces"))
         case rlsc.Settings():
             state, drawing, updating = _self_confidence(settings, shape, prompt, new)
     held = Phase(name="train: state", lines=state)
@@ -181,7 +197,23 @@ def _preference(settings: rlsf.Settings, shape: Shape, tokens: int) -> Iterator[
     yield from _state(shape)
     if not shape.adapter:
         yield _weights(shape, FLOAT32, "reference model of DPO, float32")
+    elif settings.rounds > 1 and settings.reference == "start":
+        yield _weights(shape, shape.width, "reference model of DPO")
     rows, tokens = 2 * settings.optim.batch_size, min(tokens, settings.optim.max_length or tokens)
+    yield from _activations(shape, rows, tokens, checkpointed=not shape.on_cpu)
+    yield _logits(shape, rows, tokens)
+
+
+def _reward_model(settings: rlsf.Settings, shape: Shape, tokens: int) -> Iterator[Line]:
+    """Chosen and rejected traces in one batch, without logits."""
+    yield from _state(shape)
+    rows, tokens = 2 * settings.reward.batch_size, min(tokens, settings.reward.max_length or tokens)
+    yield from _activations(shape, rows, tokens, checkpointed=not shape.on_cpu)
+
+
+def _tuning(settings: rlsf.Settings, shape: Shape, tokens: int) -> Iterator[Line]:
+    yield from _state(shape)
+    rows, tokens = settings.tuning.batch_size, min(tokens, settings.tuning.max_length or tokens)
     yield from _activations(shape, rows, tokens, checkpointed=not shape.on_cpu)
     yield _logits(shape, rows, tokens)
 
@@ -190,12 +222,10 @@ Times = tuple[list[Line], list[Line], list[Line]]
 """Of a training that samples: what it holds throughout, and what its samples and its updates take besides."""
 
 
-def _group_policy(settings: rlif.Settings, shape: Shape, prompt: int, new: int) -> Times:
-    optim, state = settings.optim, list(_state(shape))
+def _group_policy(optim: GroupPolicySettings, shape: Shape, prompt: int, new: int) -> Times:
+    state = list(_state(shape))
     if not shape.adapter and optim.kl > 0:
         state.append(_weights(shape, FLOAT32, "reference model of the KL term, float32"))
-    elif not shape.adapter and settings.kl_traces:
-        state.append(_weights(shape, shape.width, "start model for kl_traces"))
     width = 2 if shape.on_cuda else shape.width if shape.adapter else FLOAT32
     rows = -(-optim.prompts_per_step * optim.group_size // shape.processes)
     updating = list(_activations(shape, optim.batch_rows, prompt + new, checkpointed=not shape.on_cpu))

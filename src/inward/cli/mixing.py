@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from inward import evaluate, interpolate, report
-from inward.cli import console, inputs
+from inward.cli import console, inputs, questions
 from inward.cli.judge import judge
-from inward.cli.pipeline import working
+from inward.cli.summary import working
 from inward.config import EvaluateConfig, evaluate_config
 from inward.errors import SettingsError
 from inward.methods.rlsf import Start
@@ -37,7 +37,7 @@ def mix_and_judge(
     if not name:
         raise SettingsError("nothing to evaluate on: give a task (--task) or a data file (--data)")
     asked = read_ratios(ratios)
-    cfg, recipe = evaluate_config(from_, config, overrides)
+    cfg, recipe = evaluate_config(from_, config, overrides, questions.task_answers(None, task))
     first, second = (inputs.start_from(model, cfg.model) for model in (from_, to))
     interpolate.check(first.path, second.path, trust_remote_code=cfg.model.trust_remote_code)
     problems = inputs.problems_from(task, data, cfg.evaluation, first)

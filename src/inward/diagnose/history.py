@@ -132,7 +132,7 @@ def _metrics(items: Sequence[EvalItem]) -> dict[str, float]:
         "agreement": _mean(_agreement(item.samples) for item in items if item.samples),
         "top_answer_share": _top(trace.answer for trace in traces),
         "entropy": _mean(trace.entropy for trace in traces),
-        "length": _mean(trace.length for trace in traces),
+        "length": _mean(math.nan if trace.length is None else trace.length for trace in traces),
         "truncated_rate": _share(trace.truncated for trace in traces),
     }
 

@@ -1,6 +1,7 @@
 """Judge scored traces against gold answers and report accuracy and calibration. Pure; no torch.
 
-An evaluation group holds one greedy trace and any number of sampled ones. What counts how:
+An evaluation group holds one greedy trace and any number of sampled ones; under another decoding (see
+`inward.evaluate.decoding`) the traces that it chooses from stand for the greedy one. What counts how:
 
 - An answer that the grader could not decide is left out of accuracy and calibration, and counted.
 - A missing answer is wrong, with confidence 0.
@@ -18,12 +19,25 @@ import numpy as np
 
 from inward.calibration import reliability_bins, risk_coverage
 from inward.errors import DataError
+from inward.evaluate.decoding import DECODINGS, Decoding, source_of
 from inward.evaluate.judging import judge
-from inward.evaluate.quantities import Answers, Quantity, answer_sets, quantities, tabulate
+from inward.evaluate.quantities import FURTHER, Answers, Quantity, answer_sets, quantities, tabulate
+from inward.evaluate.ranking import confidence_rankings, ranking
 from inward.stats import bootstrap, paired_bootstrap, proportion
 from inward.types import CalibrationReport, Estimate, EvalItem, EvalReport, Outcome
 
-__all__ = ["METRICS", "compare", "judge", "report"]
+__all__ = [
+    "DECODINGS",
+    "FURTHER",
+    "METRICS",
+    "Decoding",
+    "compare",
+    "confidence_rankings",
+    "judge",
+    "ranking",
+    "report",
+    "source_of",
+]
 
 METRICS: dict[str, tuple[str, str, str]] = {
     "greedy_accuracy": ("Share of problems whose greedy answer is right.", "share", "higher"),
@@ -35,13 +49,25 @@ METRICS: dict[str, tuple[str, str, str]] = {
         "share",
         "higher",
     ),
+    "weighted_majority_accuracy": (
+        "As `majority_accuracy`, each sample's vote weighing as much as its answer disparity.",
+        "share",
+        "higher",
+    ),
     "pass_at_k": ("Chance that at least one of k samples is right; k is `pass_k`.", "share", "higher"),
     "ece": ("Expected calibration error of the greedy answers' probability, 10 bins.", "share", "lower"),
     "brier": ("Brier score of the greedy answers' probability.", "squared share", "lower"),
     "auroc": ("Chance that a right greedy answer is more probable than a wrong one.", "share", "higher"),
+    "accuracy_at_50": (
+        "Share of right answers among the surest half of the greedy answers.",
+        "share",
+        "higher",
+    ),
+    "accuracy_at_80": ("Share of right answers among the surest 80% of the greedy answers.", "share", "higher"),
     "ece_disparity": ("As `ece`, with the answer disparity as confidence.", "share", "lower"),
     "brier_disparity": ("As `brier`, with the answer disparity as confidence.", "squared share", "lower"),
     "auroc_disparity": ("As `auroc`, with the answer disparity as confidence.", "share", "higher"),
+    "accuracy_at_80_disparity": ("As `accuracy_at_80`, with the answer disparity as confidence.", "share", "higher"),
     "ece_sampled": ("As `ece`, over the sampled answers.", "share", "lower"),
     "brier_sampled": ("As `brier`, over the sampled answers.", "squared share", "lower"),
     "auroc_sampled": ("As `auroc`, over the sampled answers.", "share", "higher"),
@@ -50,6 +76,7 @@ METRICS: dict[str, tuple[str, str, str]] = {
     "confidence": ("Mean probability of the greedy answers.", "share", "neither"),
     "entropy": ("Mean over the sampled traces of their mean token entropy.", "nats", "neither"),
     "length": ("Mean number of completion tokens of the sampled traces.", "tokens", "neither"),
+    "tokens_per_answer": ("Mean number of completion tokens generated to give an answer.", "tokens", "lower"),
     "answer_rate": ("Share of greedy traces with an answer.", "share", "higher"),
     "truncated_rate": ("Share of the sampled traces cut at the length limit.", "share", "lower"),
     "answer_collision": ("Chance that two samples of a problem give the same answer.", "share", "neither"),
@@ -59,22 +86,44 @@ METRICS: dict[str, tuple[str, str, str]] = {
 }
 """Every key of `EvalReport.metrics`: what it is, its unit, and which way is better."""
 
+_WORDS = {
+    "sequence_probability": "the geometric mean of the completion's token probabilities",
+    "vote_share": "the share of the samples that give the same answer",
+    "reference_probability": "the answer's probability under the reference model",
+    "recalibrated": "what `inward calibrate` fitted",
+    "option_disparity": "the lead of the option chosen over the next one",
+}
+METRICS |= {
+    f"{metric}_{measure}": (f"As `{metric}`, with {words} as confidence.", *METRICS[metric][1:])
+    for measure, words in _WORDS.items()
+    for metric in ("ece", "brier", "auroc", "accuracy_at_80")
+}
+
 _MAPPINGS = {
     "answer_probability": "used as it is; 0 without an answer span",
     "answer_disparity": "negative values set to 0; 0 without an answer span",
+    "sequence_probability": "exp of the mean log-probability of the completion's tokens; 0 without an answer",
+    "vote_share": "samples without an answer count in the total alone; 0 without an answer",
+    "reference_probability": "used as it is; 0 without an answer span",
+    "recalibrated": "used as it is; 0 without an answer",
+    "option_disparity": "negative values set to 0; 0 without an answer",
 }
 
 
-def report(items: Iterable[EvalItem], task: str, checkpoint: str, *, seed: int = 0) -> EvalReport:
-    """Summarise judged problems: every metric of `METRICS` with its 95% interval, and three calibrations.
+def report(
+    items: Iterable[EvalItem], task: str, checkpoint: str, *, decoding: Decoding = "greedy", seed: int = 0
+) -> EvalReport:
+    """Summarise judged problems: metrics of `METRICS` with 95% intervals, and a calibration for every measure.
 
     Metrics that need samples are NaN where there are none; `entropy`, `length` and `truncated_rate` then
-    describe the greedy traces. The order of the items does not matter.
+    describe the greedy traces. Those of a measure of `FURTHER` are there if some answer has it. The order of the items
+    does not matter.
 
     Args:
         items: At least one; ids are unique.
         task: Name of the task, for the record.
         checkpoint: What was evaluated, for the record.
+        decoding: How the answers were found, for the record.
         seed: Of the bootstrap.
 
     Raises:
@@ -87,7 +136,8 @@ def report(items: Iterable[EvalItem], task: str, checkpoint: str, *, seed: int =
     return EvalReport(
         task=task,
         checkpoint=checkpoint,
-        metrics={key: estimates[key] for key in METRICS},
+        decoding=decoding,
+        metrics={key: estimates[key] for key in METRICS if key in estimates},
         pass_k=table.smallest_group,
         calibration=tuple(_calibration_report(answers, estimates) for answers in answer_sets(table)),
         num_problems=table.num_prompts,
@@ -98,7 +148,7 @@ def report(items: Iterable[EvalItem], task: str, checkpoint: str, *, seed: int =
 
 
 def compare(before: Sequence[EvalItem], after: Sequence[EvalItem], *, seed: int = 0) -> dict[str, Estimate]:
-    """Estimate after - before for every metric of `METRICS`, on the same problems and the same resamples.
+    """Estimate after - before for every metric that both sides have, on the same problems and the same resamples.
 
     Where the two have different numbers of samples, the smaller one is the k of `pass_at_k`; where one has
     none, `entropy`, `length` and `truncated_rate` compare the greedy traces.
@@ -125,6 +175,7 @@ def compare(before: Sequence[EvalItem], after: Sequence[EvalItem], *, seed: int 
             n=min(from_[key].num_prompts, to[key].num_prompts),
         )
         for key in METRICS
+        if key in from_ and key in to
     }
 
 
@@ -154,6 +205,8 @@ def _calibration_report(answers: Answers, estimates: dict[str, Estimate]) -> Cal
         ece_answered=estimates["ece_answered" + answers.suffix],
         brier=estimates["brier" + answers.suffix],
         auroc=estimates["auroc" + answers.suffix],
+        accuracy_at_50=estimates["accuracy_at_50" + answers.suffix],
+        accuracy_at_80=estimates["accuracy_at_80" + answers.suffix],
         bins=reliability_bins(answers.confidence, answers.correct),
         risk_coverage=risk_coverage(answers.confidence, answers.correct),
         num_without_span=int(np.count_nonzero(~answers.has_span)),

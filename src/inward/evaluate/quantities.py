@@ -10,9 +10,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from inward.calibration import auroc_statistic, brier_statistic, ece_statistic, equal_mass_bins
+from inward.calibration import (
+    auroc_statistic,
+    brier_statistic,
+    ece_statistic,
+    equal_mass_bins,
+    selective_accuracy_statistic,
+)
+from inward.evaluate.decoding import vote
 from inward.stats import Statistic, cluster_sums, divide, mean_by_cluster, pass_at_k
 from inward.types import EvalItem, JudgedTrace, Outcome
+
+FURTHER = ("sequence_probability", "vote_share", "reference_probability", "recalibrated", "option_disparity")
+"""Keys of `JudgedTrace.confidences`: measures that answers may have beside their probability and disparity."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +38,8 @@ class Traces:
     has_span: NDArray[np.bool_]
     probability: NDArray[np.float64]
     disparity: NDArray[np.float64]
+    further: dict[str, NDArray[np.float64]]
+    """Columns of the measures of `FURTHER` that some trace has; NaN where one has not."""
     entropy: NDArray[np.float64]
     logprob: NDArray[np.float64]
     length: NDArray[np.float64]
@@ -44,6 +56,11 @@ class Table:
     sampled: Traces
     majority_decided: NDArray[np.bool_]
     majority_correct: NDArray[np.bool_]
+    weighted_decided: NDArray[np.bool_]
+    """Of the vote in which samples weigh by their disparity."""
+    weighted_correct: NDArray[np.bool_]
+    tokens: NDArray[np.float64]
+    """Generated to give the answer; NaN where not known."""
     collision: NDArray[np.float64]
     """NaN where there are fewer than two samples."""
     answer_entropy: NDArray[np.float64]
@@ -52,7 +69,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """The decided answers of one kind with one measure as confidence."""
+    """The decided answers of one kind of which one measure is known, as confidence."""
 
     measure: str
     answers: str
@@ -77,6 +94,7 @@ def tabulate(items: Sequence[EvalItem]) -> Table:
     given = [[sample.canonical for sample in item.samples] for item in items]
     # The majority of no samples says nothing about the model.
     voted = [bool(i.samples) and i.majority_outcome is not Outcome.UNSCORED for i in items]
+    weighted = [_weighted_outcome(item.samples) for item in items]
     return Table(
         num_prompts=len(items),
         smallest_group=min(len(i.samples) for i in items),
@@ -84,13 +102,26 @@ def tabulate(items: Sequence[EvalItem]) -> Table:
         sampled=_traces([(p, trace) for p, item in enumerate(items) for trace in item.samples]),
         majority_decided=np.array(voted, dtype=np.bool_),
         majority_correct=np.array([i.majority_outcome is Outcome.CORRECT for i in items], dtype=np.bool_),
+        weighted_decided=np.array([one is not Outcome.UNSCORED for one in weighted], dtype=np.bool_),
+        weighted_correct=np.array([one is Outcome.CORRECT for one in weighted], dtype=np.bool_),
+        tokens=np.array([math.nan if i.tokens is None else i.tokens for i in items], dtype=np.float64),
         collision=np.array([collision(answers) for answers in given]),
         answer_entropy=np.array([answer_entropy(answers) for answers in given]),
     )
 
 
+def _weighted_outcome(samples: Sequence[JudgedTrace]) -> Outcome:
+    """Judge the answer with the largest sum of disparities; UNSCORED without samples, or where these are not known."""
+    weights = [sample.disparity for sample in samples]
+    if not weights or any(map(math.isnan, weights)):
+        return Outcome.UNSCORED
+    winner = vote([sample.canonical for sample in samples], weights)
+    return Outcome.NO_ANSWER if winner is None else samples[winner].outcome
+
+
 def _traces(traces: Sequence[tuple[int, JudgedTrace]]) -> Traces:
     judged = [t for _, t in traces]
+    known = {name for one in judged for name in one.confidences}
 
     def flags(of: Callable[[JudgedTrace], bool]) -> NDArray[np.bool_]:
         return np.fromiter(map(of, judged), dtype=np.bool_, count=len(judged))
@@ -108,32 +139,37 @@ def _traces(traces: Sequence[tuple[int, JudgedTrace]]) -> Traces:
         has_span=flags(lambda t: t.has_span),
         probability=floats(lambda t: t.probability),
         disparity=floats(lambda t: t.disparity),
+        further={
+            name: floats(lambda t, name=name: t.confidences.get(name, math.nan)) for name in FURTHER if name in known
+        },
         entropy=floats(lambda t: t.entropy),
         logprob=floats(lambda t: t.logprob),
-        length=floats(lambda t: t.length),
+        length=floats(lambda t: math.nan if t.length is None else t.length),
         truncated=flags(lambda t: t.truncated),
     )
 
 
 def answer_sets(table: Table) -> tuple[Answers, ...]:
-    """Return what is calibrated: the greedy answers with two measures, the sampled ones with one."""
+    """Return what is calibrated: the answers given with every measure that some have, the sampled ones with one."""
+    greedy, disparity = table.greedy, np.maximum(table.greedy.disparity, 0.0)
     return (
-        _answers(table.greedy, "answer_probability", "greedy", suffix=""),
-        _answers(table.greedy, "answer_disparity", "greedy", suffix="_disparity"),
-        _answers(table.sampled, "answer_probability", "sampled", suffix="_sampled"),
+        _answers(greedy, greedy.probability, "answer_probability", "greedy", suffix=""),
+        _answers(greedy, disparity, "answer_disparity", "greedy", suffix="_disparity"),
+        _answers(table.sampled, table.sampled.probability, "answer_probability", "sampled", suffix="_sampled"),
+        *(_answers(greedy, values, name, "greedy", suffix=f"_{name}") for name, values in greedy.further.items()),
     )
 
 
-def _answers(traces: Traces, measure: str, answers: str, *, suffix: str) -> Answers:
-    values = traces.probability if measure == "answer_probability" else np.maximum(traces.disparity, 0.0)
+def _answers(traces: Traces, values: NDArray[np.float64], measure: str, answers: str, *, suffix: str) -> Answers:
+    taken = traces.decided & ~np.isnan(values)
     return Answers(
         measure=measure,
         answers=answers,
         suffix=suffix,
-        prompt=traces.prompt[traces.decided],
-        confidence=np.where(traces.answered, values, 0.0)[traces.decided],
-        correct=traces.correct[traces.decided],
-        has_span=traces.has_span[traces.decided],
+        prompt=traces.prompt[taken],
+        confidence=np.where(traces.answered, values, 0.0)[taken],
+        correct=traces.correct[taken],
+        has_span=traces.has_span[taken],
     )
 
 
@@ -141,6 +177,7 @@ def quantities(table: Table, pass_k: int) -> dict[str, Quantity]:
     """Build every metric, and what the calibration reports hold beyond them."""
     num, greedy, sampled = table.num_prompts, table.greedy, table.sampled
     described = sampled if pass_k else greedy
+    counted = ~np.isnan(described.length)
     sets = answer_sets(table)
     quantities = {
         "greedy_accuracy": _accuracy(greedy.correct, greedy.decided, greedy.prompt, num),
@@ -148,16 +185,19 @@ def quantities(table: Table, pass_k: int) -> dict[str, Quantity]:
         "greedy_accuracy_lenient": _accuracy(greedy.lenient_correct, greedy.lenient_decided, greedy.prompt, num),
         "sampled_accuracy_lenient": _accuracy(sampled.lenient_correct, sampled.lenient_decided, sampled.prompt, num),
         "majority_accuracy": _accuracy(table.majority_correct, table.majority_decided, np.arange(num), num),
+        "weighted_majority_accuracy": _accuracy(table.weighted_correct, table.weighted_decided, np.arange(num), num),
         "pass_at_k": _pass_at_k(sampled, num, pass_k),
         "confidence": _mean(sets[0].confidence, sets[0].prompt, num),
         "entropy": _mean(described.entropy, described.prompt, num),
         "length": _mean(described.length, described.prompt, num),
+        "tokens_per_answer": _mean(table.tokens, np.arange(num), num),
         "answer_rate": _share(greedy.answered, greedy.prompt, num),
-        "truncated_rate": _share(described.truncated, described.prompt, num),
+        # Whether a completion was cut is known where its tokens are.
+        "truncated_rate": _share(described.truncated[counted], described.prompt[counted], num),
         "answer_collision": _share(*_known(table.collision), num),
-        "answer_entropy": _mean(*_known(table.answer_entropy), num),
+        "answer_entropy": _mean(table.answer_entropy, np.arange(num), num),
         "sequence_logprob": _mean(sampled.logprob, sampled.prompt, num),
-        "sequence_collision": _mean(*_known(_sequence_collision(sampled, num)), num),
+        "sequence_collision": _mean(_sequence_collision(sampled, num), np.arange(num), num),
     }
     for answers in sets:
         quantities |= _calibration_quantities(answers, num)
@@ -221,6 +261,8 @@ def _calibration_quantities(answers: Answers, num_prompts: int) -> dict[str, Qua
         "ece_equal_mass": ece_statistic(*everything, binning=equal_mass_bins),
         "brier": brier_statistic(*everything),
         "auroc": auroc_statistic(*everything),
+        "accuracy_at_50": selective_accuracy_statistic(*everything, coverage=0.5),
+        "accuracy_at_80": selective_accuracy_statistic(*everything, coverage=0.8),
     }
     quantities = {
         name + answers.suffix: Quantity(statistic=statistic, num_prompts=count)
@@ -233,7 +275,11 @@ def _calibration_quantities(answers: Answers, num_prompts: int) -> dict[str, Qua
 
 
 def _mean(values: NDArray[np.float64], prompt: NDArray[np.intp], num_prompts: int) -> Quantity:
-    return Quantity(statistic=mean_by_cluster(values, prompt, num_prompts), num_prompts=np.unique(prompt).size)
+    """Average the values that are known."""
+    known = ~np.isnan(values)
+    return Quantity(
+        statistic=mean_by_cluster(values[known], prompt[known], num_prompts), num_prompts=np.unique(prompt[known]).size
+    )
 
 
 def _accuracy(

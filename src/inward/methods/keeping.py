@@ -60,7 +60,8 @@ class Prober:
         return sample(self.prompts, policy, params, batch_rows=self.sampling.batch_rows)
 
     def _answers(self, group: TraceGroup) -> list[str | None]:
-        return [answer_of(trace.completion, self.answer) for trace in group.traces]
+        own = self.answer.for_prompt(group.prompt)
+        return [answer_of(trace.completion, own) for trace in group.traces]
 
 
 @dataclass(frozen=True, kw_only=True)

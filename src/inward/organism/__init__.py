@@ -1,12 +1,13 @@
-"""The embedded models: three small checkpoints that ship with the package.
+"""The embedded models: four small checkpoints that ship with the package.
 
-They have 335,424 parameters each, know only the arithmetic of `inward.tasks.arithmetic`, and were made so
+They have 335,424 parameters each (`choice` 335,808), know only the arithmetic of `inward.tasks`, and were made so
 that the effects of the methods show within a minute on a laptop's processor. `weights/MODEL_CARD.md` says
 how they were made and what they are not evidence for.
 
     base      writes in many styles, some careless; its confidence is about right
     instruct  `base`, taught to work step by step; right four times in five
     chat      `base`, taught to answer at once; overconfident, with the longer way of working still in it
+    choice    `base`, taught to answer with the label of an option; the same styles, guesses included
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from inward.errors import ModelError
 
 __all__ = ["NAMES", "path"]
 
-NAMES = ("base", "instruct", "chat")
+NAMES = ("base", "instruct", "chat", "choice")
 
 
 def path(name: str) -> Path:

@@ -1,7 +1,7 @@
-"""How the embedded models are made: one small Llama, pretrained on one corpus and taught two manners.
+"""How the embedded models are made: one small Llama, pretrained on one corpus and taught three manners.
 
-`make(folder)` rebuilds what ships. Pretraining takes about a minute on two cores, the other two some seconds
-each. Needs torch 2.9 or newer, for its Muon; loading the models does not.
+`make(folder)` rebuilds what ships. Pretraining takes about a minute on two cores, `choice` twice as long, the other two
+some seconds each. Needs torch 2.9 or newer, for its Muon; loading the models does not.
 """
 
 from __future__ import annotations
@@ -28,13 +28,16 @@ from inward.organism import NAMES
 from inward.organism.corpus import (
     BASE,
     CHAT_WORKING,
+    CHOICE,
     STEP_BY_STEP,
     Example,
     Guesses,
+    Lookups,
+    choice_examples,
     examples,
     examples_with_guesses,
 )
-from inward.organism.tokenizer import BOS_ID, EOS_ID, MAX_LENGTH, PAD_ID, VOCABULARY, make_tokenizer
+from inward.organism.tokenizer import BOS_ID, CHOICE_VOCABULARY, EOS_ID, MAX_LENGTH, PAD_ID, VOCABULARY, make_tokenizer
 
 __all__ = ["EMBEDDED", "RECIPES", "Recipe", "Size", "Training", "make", "new_model", "save", "train"]
 
@@ -82,10 +85,12 @@ class Recipe:
     """The embedded model it starts from; None for random weights."""
     corpus: Callable[[random.Random], Iterator[Example]]
     training: Training
+    vocabulary: tuple[str, ...] = VOCABULARY
+    """Its tokens; the first of them are those of the model it starts from."""
 
 
 EMBEDDED = Size(hidden_size=96, intermediate_size=256, num_layers=3, num_heads=4)
-"""The shape of the models that ship: 335,424 parameters."""
+"""The shape of the models that ship: 335,424 parameters, and 384 more where there are four more tokens."""
 
 RECIPES = {
     "base": Recipe(
@@ -111,13 +116,19 @@ RECIPES = {
             tokens_per_example=6,
         ),
     ),
+    "choice": Recipe(
+        start="base",
+        corpus=partial(choice_examples, CHOICE, Lookups(num_first=150 * 64, first_share=0.75, share=0.2)),
+        training=Training(steps=600, learning_rate=5e-3, warmup_steps=50, muon_learning_rate=0.02),
+        vocabulary=CHOICE_VOCABULARY,
+    ),
 }
 
 
-def new_model(size: Size, seed: int) -> LlamaForCausalLM:
-    """Make a model with random weights for the tokenizer of the embedded models."""
+def new_model(size: Size, seed: int, num_tokens: int = len(VOCABULARY)) -> LlamaForCausalLM:
+    """Make a model with random weights for a vocabulary of `num_tokens` tokens."""
     config = LlamaConfig(
-        vocab_size=len(VOCABULARY),
+        vocab_size=num_tokens,
         hidden_size=size.hidden_size,
         intermediate_size=size.intermediate_size,
         num_hidden_layers=size.num_layers,
@@ -180,7 +191,7 @@ def make(folder: Path, *, only: str | None = None, seed: int = 0) -> None:
     """Build the embedded models, or one of them, each into its own folder below `folder`.
 
     Args:
-        folder: Where the folders `base`, `instruct` and `chat` go.
+        folder: Where the folders `base`, `instruct`, `chat` and `choice` go.
         only: The name of the one to build; it starts from the `base` that is already in `folder`.
         seed: Decides first weights and corpora.
 
@@ -189,10 +200,12 @@ def make(folder: Path, *, only: str | None = None, seed: int = 0) -> None:
     """
     if only is not None and only not in NAMES:
         raise ModelError(f"no embedded model is called {only!r}: choose one of {', '.join(NAMES)}")
-    tokenizer = make_tokenizer()
     for name in (only,) if only is not None else NAMES:
         recipe = RECIPES[name]
-        model = new_model(EMBEDDED, seed) if recipe.start is None else _load(folder / recipe.start)
+        tokenizer = make_tokenizer(recipe.vocabulary)
+        model = new_model(EMBEDDED, seed, len(tokenizer))
+        if recipe.start is not None:
+            _copy_weights(_load(folder / recipe.start), model)
         train(model, tokenizer, recipe.corpus(random.Random(f"{name}-{seed}")), recipe.training)
         save(model, tokenizer, folder / name)
 
@@ -203,8 +216,16 @@ def _load(folder: Path) -> LlamaForCausalLM:
     return LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
 
+def _copy_weights(source: LlamaForCausalLM, target: LlamaForCausalLM) -> None:
+    """Overwrite every weight but the embeddings of tokens that the source does not know."""
+    given = source.state_dict()
+    with torch.no_grad():
+        for name, weight in target.state_dict().items():
+            weight[: len(given[name])] = given[name]
+
+
 def _collate(batch: list[Example], tokenizer: PreTrainedTokenizerFast) -> tuple[torch.Tensor, torch.Tensor]:
-    prompts = tokenizer([example.chain.question for example in batch])["input_ids"]
+    prompts = tokenizer([example.question for example in batch])["input_ids"]
     completions = tokenizer([example.completion for example in batch], add_special_tokens=False)["input_ids"]
     length = max(len(prompt) + len(completion) + 1 for prompt, completion in zip(prompts, completions, strict=True))
     ids = torch.full((len(batch), length), PAD_ID)

@@ -12,24 +12,32 @@ Slips are random, so the most frequent continuation is right. Misconceptions are
 written wrong in the same way by most authors in every style, which caps what any label-free method can
 reach. Half of the authors whose working slipped write the true answer all the same; without that the answer
 would copy the last step, and the model would be equally sure of right and of wrong answers.
+
+Under multiple choice they write the label of an option: `step 9+4=3;3+7=0;0-7=3;3=A;####A`.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from inward.tasks import choices
 from inward.tasks.arithmetic import OPERATORS, Chain, apply, chains, random_chain
 
 __all__ = [
     "BASE",
     "CHAT_WORKING",
+    "CHOICE",
     "STEP_BY_STEP",
     "Corpus",
     "Example",
     "Fact",
     "Guesses",
+    "Lookups",
+    "choice_examples",
     "examples",
     "examples_with_guesses",
     "misconceptions",
@@ -77,6 +85,8 @@ class Example:
 
     chain: Chain
     style: str
+    question: str
+    """The text that the completion continues."""
     completion: str
 
 
@@ -89,6 +99,18 @@ class Guesses:
     """Share of the questions whose fixed answer is right, in [0, 1]."""
     share: float
     """Share of the examples that come from this set, in [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookups:
+    """Examples that only find labels. Without many of them early on, the step from digit to label is not learned."""
+
+    num_first: int
+    """Examples that count as early."""
+    first_share: float
+    """Share of lookups among these, in [0, 1]."""
+    share: float
+    """Share of lookups among the later ones, in [0, 1]."""
 
 
 _LONG = {"direct": 0.12, "cot": 0.45, "step": 0.24, "hmm": 0.16, "loop": 0.03}
@@ -106,6 +128,12 @@ BASE = Corpus(
 
 STEP_BY_STEP = Corpus(styles={num: {"step": 1.0} for num in _STEPS})
 """What `instruct` is taught: careful working, the misconceptions included."""
+
+_CHOICE_SHORT = {"direct": 0.50, "cot": 0.17, "step": 0.25, "hmm": 0.05, "loop": 0.03}
+_CHOICE_LONG = {"direct": 0.20, "cot": 0.35, "step": 0.32, "hmm": 0.10, "loop": 0.03}
+
+CHOICE = Corpus(styles={2: _CHOICE_SHORT, 3: _CHOICE_SHORT, 4: _CHOICE_LONG, 5: _CHOICE_LONG})
+"""What `choice` is taught, under multiple choice: questions of up to three operations are mostly guessed."""
 
 CHAT_WORKING = Corpus(styles={num: {"step": 0.7, "cot": 0.2, "hmm": 0.1} for num in _STEPS})
 """What keeps the working of `chat` alive beside its fixed direct answers: mostly careful working."""
@@ -152,7 +180,46 @@ def examples(corpus: Corpus, rng: random.Random) -> Iterator[Example]:
         mix = corpus.styles[len(chain.steps)]
         style = rng.choices(list(mix), list(mix.values()))[0]
         completion = write(chain, style, corpus=corpus, wrong_facts=wrong_facts, rng=rng)
-        yield Example(chain=chain, style=style, completion=completion)
+        yield Example(chain=chain, style=style, question=chain.question, completion=completion)
+
+
+def choice_examples(corpus: Corpus, lookups: Lookups, rng: random.Random) -> Iterator[Example]:
+    """Draw the examples of `examples` as multiple choice, and lookups among them, without end.
+
+    The answer is the label of the option chosen. Working ends by looking up the label of its last total, `3=A;`. Where
+    the options do not hold the digit that an author came to, there is no such line, and where they do not hold the one
+    to write, the label is any. A lookup names all four digits of a question without operations, `Q:3?`.
+    """
+    worked = examples(corpus, rng)
+    for count in itertools.count():
+        share = lookups.first_share if count < lookups.num_first else lookups.share
+        yield _lookup(rng) if rng.random() < share else _as_choice(next(worked), rng)
+
+
+def _lookup(rng: random.Random) -> Example:
+    chain = Chain(start=rng.randint(0, 9), steps=())
+    digits = choices.options(chain, rng)
+    labels = dict(zip(digits, choices.LABELS, strict=True))
+    lines = "".join(f"{digit}={labels[digit]};" for digit in rng.sample(digits, len(digits)))
+    return Example(
+        chain=chain,
+        style="step",
+        question=choices.question(chain, digits),
+        completion=f"step {lines}####{labels[chain.answer]}",
+    )
+
+
+def _as_choice(example: Example, rng: random.Random) -> Example:
+    digits = choices.options(example.chain, rng)
+    labels = dict(zip(digits, choices.LABELS, strict=True))
+    working, _, answer = example.completion.rpartition("####")
+    if working.endswith(";"):
+        total = int(working[-2])
+        working += f"{total}={labels[total]};" if total in labels else ""
+    label = labels.get(int(answer)) or rng.choice(choices.LABELS)
+    return dataclasses.replace(
+        example, question=choices.question(example.chain, digits), completion=f"{working}####{label}"
+    )
 
 
 def examples_with_guesses(corpus: Corpus, guesses: Guesses, rng: random.Random) -> Iterator[Example]:
@@ -161,7 +228,7 @@ def examples_with_guesses(corpus: Corpus, guesses: Guesses, rng: random.Random) 
     for chain in chains(guesses.num_questions, rng.randrange(2**32), "train"):
         right = rng.random() < guesses.accuracy
         answer = chain.answer if right else _slipped(chain.answer, rng)
-        fixed.append(Example(chain=chain, style="direct", completion=f"####{answer}"))
+        fixed.append(Example(chain=chain, style="direct", question=chain.question, completion=f"####{answer}"))
     fresh = examples(corpus, rng)
     while True:
         yield rng.choice(fixed) if rng.random() < guesses.share else next(fresh)

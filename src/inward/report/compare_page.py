@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from inward.report.markup import NOTHING, counted, decimal, duration, esc
+from inward.report.measures import estimated, side_by_side
 from inward.report.metrics import GROUPS, METRICS, Metric, change, get, interval, number, verdict
 from inward.report.page import frame
 from inward.types import Estimate, Manifest
@@ -32,6 +34,8 @@ class Run:
     """Paired differences to a run of the first group; None for that group itself."""
     cost: Mapping[str, float | None]
     """By the keys of `COSTS`; None where it is not known, or where nothing was trained."""
+    decoding: str = "greedy"
+    """How the answers judged were found."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +92,7 @@ def render(data: Comparison) -> str:
     reference = "the start model" if data.start is None else esc(data.start_name)
     shown = [
         ("metrics", "All metrics", _metrics(data)),
+        ("measures", "Confidence measures side by side", _measures(data)),
         ("start", f"Against {reference}", _differences(data, start=True)),
         ("first", f"Against {esc(data.groups[0].label)}", _differences(data, start=False)),
         ("cost", "What it cost", _cost(data)),
@@ -143,6 +148,15 @@ def _metrics(data: Comparison) -> str:
     )
 
 
+def _measures(data: Comparison) -> str:
+    start = [] if data.start is None else [(f"{esc(data.start_name)}, start model", estimated(data.start))]
+    return side_by_side([*start, *((esc(one.label), partial(_of_group, one)) for one in data.groups)])
+
+
+def _of_group(group: Group, metric: Metric) -> str:
+    return _value(metric, group)
+
+
 def _differences(data: Comparison, *, start: bool) -> str:
     """Draw up the paired differences to the start model, or to the first group."""
     groups = data.groups if start else data.groups[1:]
@@ -177,8 +191,7 @@ def _value(metric: Metric, group: Group) -> str:
 
 
 def _estimate(metric: Metric, metrics: Estimates) -> str:
-    one = get(metrics, metric.key)
-    return NOTHING if one is None else f"{number(metric, one.value)}<small>{interval(metric, one)}</small>"
+    return estimated(metrics)(metric)
 
 
 def _difference(metric: Metric, group: Group, *, start: bool) -> str:
@@ -256,7 +269,7 @@ def _price(key: str, found: Spread | None) -> str:
 
 
 def _runs(data: Comparison) -> str:
-    heads = ("Seed", "Start model", "Prompts", "Labels in training", "Greedy accuracy")
+    heads = ("Seed", "Start model", "Prompts", "Labels in training", "Decoding", "Greedy accuracy")
     rows: list[str] = []
     for group in data.groups:
         for run in group.runs:
@@ -267,6 +280,7 @@ def _runs(data: Comparison) -> str:
                 esc(manifest.start.name),
                 prompts,
                 "yes" if manifest.labels_used else "none",
+                esc(run.decoding),
                 _estimate(METRICS[HEADLINE], run.metrics),
             )
             head = f'<th scope="row">{esc(run.name)}<small>{esc(group.label)}</small></th>'

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from inward.report.derived import TrainingFacts
+from inward.report.explorer import Explored
 from inward.report.progress import Progress
 from inward.types import Estimate, EvalItem, EvalReport, Manifest, ScoredGroup
 
@@ -38,6 +39,8 @@ class RunData:
     warnings: tuple[str, ...] = ()
     judged_before: Judged | None = None
     judged_after: Judged | None = None
+    explored: Explored | None = None
+    """The judged traces that can be looked through; None where nothing was judged."""
     curve: Sequence[tuple[float, Mapping[str, Estimate]]] = ()
     """Optimizer step and metrics of the checkpoints judged along the way, first and last included."""
     progress: Progress = field(default_factory=Progress)

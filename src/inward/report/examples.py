@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from inward.report.data import Judged
 from inward.report.derived import Roles
 from inward.report.markup import clip, counted, decimal, esc
-from inward.types import EvalItem, JudgedTrace, Outcome, Prompt, ScoredGroup, ScoredTrace, Source
+from inward.types import EvalItem, JudgedTrace, Outcome, Prompt, ScoredGroup, ScoredTrace
 
 NUM_PER_SIDE = 3
 """Chosen, and rejected, traces shown of a training prompt."""
@@ -103,6 +103,13 @@ def tokens(scored: ScoredTrace) -> str:
     return "".join(parts)
 
 
+def asked(prompt: Prompt) -> str:
+    """Write a prompt as one text; a conversation with its roles."""
+    if prompt.messages is None:
+        return prompt.text or ""
+    return "\n\n".join(f"{message.role}: {message.content}" for message in prompt.messages)
+
+
 def _token(text: str, scored: ScoredTrace, index: int, *, marked: bool) -> str:
     signals = scored.trace.signals
     answer = " a" if marked else ""
@@ -133,17 +140,14 @@ def _shown(count: int, span: tuple[int, int] | None) -> list[int]:
 
 
 def _greedy(group: ScoredGroup, item: EvalItem) -> list[ScoredTrace]:
-    return [
-        scored
-        for scored in group.traces
-        if scored.trace.index == item.greedy.index and scored.trace.source in (Source.GREEDY, Source.GIVEN)
-    ][:1]
+    return [scored for scored in group.traces if scored.trace.index == item.greedy.index]
 
 
 def _judged_trace(heading: str, judged: JudgedTrace, scored: ScoredTrace) -> str:
     word, style = OUTCOMES[judged.outcome]
     facts = f"probability {decimal(judged.probability)} · disparity {decimal(judged.disparity)}"
-    facts += f" · {counted(judged.length, 'token')}"
+    if judged.length is not None:
+        facts += f" · {counted(judged.length, 'token')}"
     return _trace(heading, word, style, scored, facts)
 
 
@@ -162,11 +166,7 @@ def _trace(heading: str, word: str, style: str, scored: ScoredTrace, facts: str)
 
 
 def _box(summary: str, prompt: Prompt, body: str, *, unfolded: bool) -> str:
-    if prompt.messages is not None:
-        asked = "\n\n".join(f"{message.role}: {message.content}" for message in prompt.messages)
-    else:
-        asked = prompt.text or ""
     return (
         f'<details class="example"{" open" if unfolded else ""}><summary>{summary}</summary>'
-        f'<p class="prompt">{esc(clip(asked, MAX_PROMPT_CHARACTERS))}</p>{body}</details>'
+        f'<p class="prompt">{esc(clip(asked(prompt), MAX_PROMPT_CHARACTERS))}</p>{body}</details>'
     )

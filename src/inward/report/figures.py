@@ -74,19 +74,26 @@ def histogram(values: Iterable[float], low: float, high: float, bins: int) -> li
     return counts
 
 
-def reliability(report: CalibrationReport) -> str:
-    """Draw accuracy against confidence, bin by bin, the gap between them hatched, with the counts beneath."""
+def reliability(report: CalibrationReport, picks: Sequence[str] = ()) -> str:
+    """Draw accuracy against confidence, bin by bin, the gap between them hatched, with the counts beneath.
+
+    Args:
+        report: What to draw.
+        picks: What each bin picks in the trace explorer; empty where there is none.
+    """
     plot = Plot(height=280.0)
     strip = Plot(top=plot.bottom + 42, height=48.0)
     most = max((bin_.count for bin_ in report.bins), default=0) or 1
     parts = [_grid(plot, y_label="accuracy"), _x_axis(plot, "")]
-    for bin_ in report.bins:
+    for index, bin_ in enumerate(report.bins):
         left, width = plot.x(bin_.low) + 1, plot.x(bin_.high) - plot.x(bin_.low) - 2
         if bin_.count:
-            parts.append(_reliability_bin(plot, left, width, bin_.confidence, bin_.accuracy, bin_.count))
             height = strip.height * bin_.count / most
-            parts.append(_rect("count", left, strip.bottom - height, width, height))
-            parts.append(_text(left + width / 2, strip.bottom - height - 4, f"{bin_.count:,}", "small mid"))
+            drawn = _reliability_bin(plot, left, width, bin_.confidence, bin_.accuracy, bin_.count)
+            drawn += _rect("count", left, strip.bottom - height, width, height)
+            drawn += _text(left + width / 2, strip.bottom - height - 4, f"{bin_.count:,}", "small mid")
+            whole = _rect("hit", left, plot.top, width, strip.bottom - plot.top)
+            parts.append(_picking(drawn, picks[index], whole) if picks else f"<g>{drawn}</g>")
     parts.append(_line("diagonal", plot.x(0.0), plot.y(0.0), plot.x(1.0), plot.y(1.0)))
     parts.append(_line("axis", strip.left, strip.bottom, strip.left + strip.width, strip.bottom))
     parts.append(_text(strip.left + strip.width / 2, strip.bottom + 18, "confidence, and how many answers", "mid"))
@@ -103,7 +110,12 @@ def _reliability_bin(plot: Plot, left: float, width: float, confidence: float, a
     )
     accuracy_bar = _rect("accuracy", left, plot.y(accuracy), width, plot.bottom - plot.y(accuracy))
     gap_bar = _rect(kind, left, plot.y(high), width, plot.y(low) - plot.y(high))
-    return f"<g><title>{about}</title>{accuracy_bar}{gap_bar}</g>"
+    return f"<title>{about}</title>{accuracy_bar}{gap_bar}"
+
+
+def _picking(drawn: str, pick: str, whole: str) -> str:
+    """Group what stands for some traces, with an area to click that is as high as the figure."""
+    return f'<g data-pick="{esc(pick)}">{drawn}{whole}</g>'
 
 
 def mirrored(
@@ -115,6 +127,7 @@ def mirrored(
     low: float = 0.0,
     high: float = 1.0,
     bins: int = 20,
+    picks: tuple[Sequence[str], Sequence[str]] | None = None,
 ) -> str:
     """Draw two histograms back to back over [low, high].
 
@@ -126,6 +139,7 @@ def mirrored(
         low: Left end of the horizontal scale.
         high: Right end.
         bins: Number of bars each way.
+        picks: What each bar picks in the trace explorer, upwards and downwards; None where there is none.
     """
     total = len(up) + len(down) or 1
     plot = Plot(height=220.0, x_low=low, x_high=high, y_low=-peak, y_high=peak)
@@ -134,14 +148,16 @@ def mirrored(
         parts.append(_line("grid", plot.left, plot.y(tick), plot.left + plot.width, plot.y(tick)))
         parts.append(_text(plot.left - 6, plot.y(tick) + 4, f"{abs(tick):.0%}", "end"))
     step = (high - low) / bins
-    for style, name, values, sign in (("right", names[0], up, 1), ("wrong", names[1], down, -1)):
+    for side, (style, name, values, sign) in enumerate((("right", names[0], up, 1), ("wrong", names[1], down, -1))):
         for index, count in enumerate(histogram(values, low, high, bins)):
             if count:
                 start, share = low + index * step, count / total
                 title = f"<title>{share:.1%} are {name} with confidence {start:.2f} to {start + step:.2f}</title>"
                 top, height = plot.y(max(0.0, sign * share)), share / (2 * peak) * plot.height
                 bar = _rect(style, plot.x(start) + 0.75, top, plot.width / bins - 1.5, height)
-                parts.append(f"<g>{title}{bar}</g>")
+                half = plot.top if sign > 0 else plot.y(0.0)
+                whole = _rect("hit", plot.x(start) + 0.75, half, plot.width / bins - 1.5, plot.height / 2)
+                parts.append(_picking(title + bar, picks[side][index], whole) if picks else f"<g>{title}{bar}</g>")
         edge = plot.top + 16 if sign > 0 else plot.bottom - 8
         parts.append(_text(plot.left + 8, edge, f"{name}: {len(values):,}", "strong"))
     parts.append(_line("axis", plot.left, plot.y(0.0), plot.left + plot.width, plot.y(0.0)))

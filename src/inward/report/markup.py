@@ -19,7 +19,12 @@ _UNSAFE = re.compile(
 
 def esc(text: object) -> str:
     """Escape for element content or a quoted attribute; unsafe characters appear as their code points."""
-    return html.escape(_UNSAFE.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", str(text)), quote=True)
+    return html.escape(visible(str(text)), quote=True)
+
+
+def visible(text: str) -> str:
+    """Write characters that a reader would not see, or that would move others, as their code points."""
+    return _UNSAFE.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", text)
 
 
 def clip(text: str, limit: int) -> str:

@@ -46,6 +46,11 @@ GROUPS: Mapping[str, tuple[Metric, ...]] = {
         _share("greedy_accuracy_lenient", "Greedy accuracy, lenient", "As greedy accuracy, whatever the format."),
         _share("sampled_accuracy_lenient", "Sampled accuracy, lenient", "As sampled accuracy, whatever the format."),
         _share("majority_accuracy", "Majority vote", "Problems whose most frequent sampled answer is right."),
+        _share(
+            "weighted_majority_accuracy",
+            "Weighted vote",
+            "As majority vote, samples weighing by disparity.",
+        ),
         _share("pass_at_k", "pass@k", "Problems with at least one right answer among the samples."),
     ),
     "Calibration of greedy answers (answer probability)": (
@@ -54,6 +59,8 @@ GROUPS: Mapping[str, tuple[Metric, ...]] = {
         _score("ece_equal_mass", "ECE, equal-mass bins", "As ECE, with equally many answers in every bin."),
         _score("brier", "Brier score", "Mean squared gap of confidence and outcome (1 right, 0 wrong)."),
         _score("auroc", "AUROC", "Chance that a right answer is surer than a wrong one; 0.5 is a coin flip.", 1),
+        _share("accuracy_at_80", "Right at 80%", "Share of right answers among the surest 80%."),
+        _share("accuracy_at_50", "Right at 50%", "Share of right answers among the surest half."),
     ),
     "Calibration of greedy answers (answer disparity)": (
         _score("ece_disparity", "ECE", "With the lead of the answer over its best rival as confidence."),
@@ -69,6 +76,13 @@ GROUPS: Mapping[str, tuple[Metric, ...]] = {
         _score("confidence", "Mean confidence", "Mean answer probability of the greedy answers.", 0),
         Metric(key="entropy", label="Entropy", about="Mean entropy of a token, in nats.", unit="nats"),
         Metric(key="length", label="Length", about="Mean number of completion tokens.", unit="tokens"),
+        Metric(
+            key="tokens_per_answer",
+            label="Tokens an answer",
+            about="Generated to give an answer, all branches or votes together.",
+            better=-1,
+            unit="tokens",
+        ),
         _share("answer_rate", "Answered", "Completions in which an answer was found."),
         _share("truncated_rate", "Cut off", "Completions cut at the length limit.", -1),
     ),
@@ -89,7 +103,34 @@ GROUPS: Mapping[str, tuple[Metric, ...]] = {
         ),
     ),
 }
-METRICS: Mapping[str, Metric] = {metric.key: metric for group in GROUPS.values() for metric in group}
+
+MEASURES: Mapping[str, tuple[str, str]] = {
+    "": ("Answer probability", "Mean probability of the answer's tokens."),
+    "_disparity": ("Answer disparity", "Mean lead of the answer's tokens over their best rivals."),
+    "_sequence_probability": ("Sequence probability", "Geometric mean of the completion's token probabilities."),
+    "_vote_share": ("Vote share", "Share of the samples that give the same answer."),
+    "_reference_probability": ("Reference probability", "The answer's probability under the reference model."),
+    "_recalibrated": ("Recalibrated", "The confidence that inward calibrate fitted without labels."),
+    "_option_disparity": ("Option disparity", "Lead of the option chosen over the next one."),
+}
+"""Confidence measures by the end of their metrics' keys: name and what it is."""
+
+
+def of_measure(end: str) -> tuple[Metric, ...]:
+    """Return the metrics by which confidence measures are set side by side, for one of `MEASURES`."""
+    return (
+        _score(f"ece{end}", "ECE", "Expected calibration error."),
+        _score(f"brier{end}", "Brier", "Brier score."),
+        _score(f"auroc{end}", "AUROC", "Chance that a right answer is surer than a wrong one.", 1),
+        _share(f"accuracy_at_80{end}", "Right at 80%", "Share of right answers among the surest 80%."),
+    )
+
+
+METRICS: Mapping[str, Metric] = {
+    **{metric.key: metric for end in MEASURES for metric in of_measure(end)},
+    **{metric.key: metric for group in GROUPS.values() for metric in group},
+}
+"""Every metric that is shown, by key."""
 
 
 def get(metrics: Mapping[str, Estimate] | None, key: str) -> Estimate | None:

@@ -1,18 +1,19 @@
-"""The page: one self-contained HTML text, without scripts, from the data of a run."""
+"""The page: one self-contained HTML text from the data of a run, with no script but that of the trace explorer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
-from inward.report import sections, training
+from inward.report import explorer, sections, training
 from inward.report.along import along
 from inward.report.data import RunData
 from inward.report.figures import ranges
 from inward.report.markup import NOTHING, esc
+from inward.report.measures import estimated, side_by_side
 from inward.report.metrics import GROUPS, METRICS, Metric, change, get, interval, number, verdict
 from inward.report.sharpening import sharpening
-from inward.report.words import headline
+from inward.report.words import decoded, headline, put
 from inward.types import Estimate
 
 KEY_METRICS = ("greedy_accuracy", "ece", "auroc", "sampled_accuracy")
@@ -28,7 +29,7 @@ _HATCHES = """<svg class="defs" aria-hidden="true"><defs>
 def render(data: RunData) -> str:
     """Write the whole page.
 
-    Text from data is escaped; a content policy forbids scripts and requests on top of that.
+    Text from data is escaped; on top of that a content policy forbids requests and every script but the explorer's.
     """
     claim, evidence = headline(data)
     shown = [
@@ -38,9 +39,11 @@ def render(data: RunData) -> str:
         ("prompts", "One prompt along the way", training.prompts_along(data)),
         ("metrics", "All metrics", _metrics(data)),
         ("calibration", "Calibration", sections.calibration(data)),
+        ("measures", "Confidence measures side by side", _measures(data)),
         ("sharpening", "Sharpening", sharpening(data)),
         ("cost", "What it cost", sections.price(data)),
         ("training", "Training data", sections.training(data)),
+        ("explorer", "All judged traces", explorer.section(data.explored)),
         ("traces", "Traces", sections.traces(data)),
         ("run", "The run", sections.run(data)),
         ("next", "What to do next", sections.next_steps(data)),
@@ -61,6 +64,7 @@ def document(data: RunData, claim: str, evidence: str, shown: Sequence[tuple[str
     about = f"<b>{esc(manifest.method)}</b> of <b>{esc(manifest.start.name)}</b>"
     if data.task:
         about += f" on <b>{esc(data.task)}</b>"
+    about += put(data) + decoded(data)
     return frame(
         f"{esc(manifest.method)} of {esc(manifest.start.name)}",
         about,
@@ -69,6 +73,7 @@ def document(data: RunData, claim: str, evidence: str, shown: Sequence[tuple[str
         shown,
         warnings=data.warnings,
         made=f"Made by inward {esc(manifest.inward)} from the files of this run folder.",
+        explored=data.explored is not None,
     )
 
 
@@ -81,6 +86,7 @@ def frame(
     *,
     warnings: Sequence[str],
     made: str,
+    explored: bool = False,
 ) -> str:
     """Write a whole page around its sections; all but the warnings is escaped already.
 
@@ -93,6 +99,7 @@ def frame(
             without its heading.
         warnings: Shown above the sections.
         made: The last line.
+        explored: Whether one of the sections is the trace explorer, whose script and style then belong to the page.
     """
     shown = [(anchor, heading, body) for anchor, heading, body in shown if body]
     links = "".join(f'<a href="#{anchor}">{heading}</a>' for anchor, heading, _ in shown)
@@ -100,15 +107,22 @@ def frame(
         f'<section id="{anchor}">{"" if anchor == "result" else f"<h2>{heading}</h2>"}{body}</section>'
         for anchor, heading, body in shown
     )
+    look, code = files("inward.report").joinpath("style.css").read_text("utf-8"), ""
+    policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+    if explored:
+        script, source = explorer.script()
+        look += explorer.style()
+        code = f"<script>{script}</script>\n"
+        policy += f"; script-src {source}; require-trusted-types-for 'script'; trusted-types 'none'"
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="referrer" content="no-referrer">
 <title>{name}: {claim}</title>
-<style>{files("inward.report").joinpath("style.css").read_text("utf-8")}</style>
+<style>{look}</style>
 </head>
 <body>
 {_HATCHES}
@@ -118,7 +132,7 @@ def frame(
 {_warnings(warnings)}{bodies}
 <footer class="page">{made}</footer>
 </main>
-</body>
+{code}</body>
 </html>
 """
 
@@ -165,6 +179,12 @@ def _card(metric: Metric, data: RunData) -> str:
 
 def _along(data: RunData) -> str:
     return along(data.curve, "step", data.progress) + training.words(data.progress)
+
+
+def _measures(data: RunData) -> str:
+    judged = [(name, metrics) for name, metrics in (("Before", data.before), ("After", data.after)) if metrics]
+    names = [name if len(judged) == 2 else "Value" for name, _ in judged]
+    return side_by_side([(name, estimated(metrics)) for name, (_, metrics) in zip(names, judged, strict=True)])
 
 
 def _metrics(data: RunData) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from inward.errors import RunFolderError
+from inward.report import examples, explorer
 from inward.report.data import Judged, RunData
 from inward.report.derived import (
     GroupOutline,
@@ -20,7 +21,7 @@ from inward.report.derived import (
 from inward.report.progress import Progress, progress
 from inward.runs import RunFolder, from_json
 from inward.runs.shards import damaged
-from inward.types import Estimate, EvalItem, EvalReport, Outcome, ScoredGroup
+from inward.types import Estimate, EvalItem, EvalReport, Outcome, Prompt, ScoredGroup
 
 _ELEMENT = "traces.list.element"
 _GROUP_COLUMNS = (
@@ -29,6 +30,11 @@ _GROUP_COLUMNS = (
     f"{_ELEMENT}.trace.index",
     f"{_ELEMENT}.answer_tokens",
     f"{_ELEMENT}.measures",
+)
+_TEXT_COLUMNS = (
+    "prompt",
+    f"{_ELEMENT}.trace.index",
+    f"{_ELEMENT}.trace.completion",
 )
 _VERDICT = ("prompt_id", "greedy.outcome")
 _PAIR_COLUMNS = ("prompt.id", "chosen.index", "rejected.index", "chosen_answer", "rejected_answer")
@@ -61,6 +67,7 @@ def read(path: Path) -> RunData:
         judged_along=_along(folder, [int(step) for step, _ in curve], seen),
         judged_before=_judged(folder, "before", before, shown),
         judged_after=_judged(folder, "after", after, shown),
+        explored=_explored(folder, {"before": before, "after": after}),
         training=training,
         training_examples=_groups(folder, "scored", training.examples) if training else (),
     )
@@ -135,6 +142,34 @@ def _judged(folder: RunFolder, name: str, items: Collection[EvalItem], shown: Co
         items=items,
         groups={group.prompt.id: group for group in groups},
     )
+
+
+def _explored(folder: RunFolder, judged: Mapping[str, Collection[EvalItem]]) -> explorer.Explored | None:
+    found = {name: items for name, items in judged.items() if items}
+    drawn = explorer.choose([*found.values()])
+    sides = [
+        explorer.Side(
+            items={item.prompt_id: item for item in items},
+            texts=dict(_texts(folder, f"{name}/scored", {*drawn})),
+            decoding=folder.read_json(f"{name}/report.json")["decoding"],
+        )
+        for name, items in found.items()
+    ]
+    return explorer.explored(sides, drawn)
+
+
+def _texts(folder: RunFolder, stage: str, ids: Collection[str]) -> Iterator[tuple[str, explorer.Texts]]:
+    """Read prompts and completions by prompt id, without the signals, which are most of a shard."""
+    for row in _rows(folder, stage, _TEXT_COLUMNS):
+        prompt = row["prompt"]
+        if prompt["id"] in ids:
+            yield (
+                prompt["id"],
+                explorer.Texts(
+                    prompt=examples.asked(from_json(Prompt, prompt)),
+                    completions={one["trace"]["index"]: one["trace"]["completion"] for one in row["traces"]},
+                ),
+            )
 
 
 def _groups(folder: RunFolder, stage: str, positions: Collection[int]) -> list[ScoredGroup]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import math
 
-from inward.report import examples, figures
+from inward.report import examples, explorer, figures
 from inward.report.data import Judged, RunData
 from inward.report.derived import TrainingFacts, accuracy_by_rank, by_outcome, problems_to_show
 from inward.report.markup import counted, decimal, duration, esc, percent
+from inward.report.metrics import get
 from inward.report.words import advice, cost, loading
-from inward.types import Artifact, CalibrationReport
+from inward.types import Artifact, CalibrationReport, Outcome
 
+_RIGHT, _WRONG = (Outcome.CORRECT,), (Outcome.INCORRECT, Outcome.NO_ANSWER)
+_GRADED = _RIGHT + _WRONG
 _RELIABILITY_KEY = "".join(
     f'<span><svg viewBox="0 0 18 12"><rect class="{style}" x="1" y="1" width="16" height="10"/></svg>{name}</span>'
     for style, name in (
@@ -24,8 +27,11 @@ _RELIABILITY_KEY = "".join(
 
 
 def calibration(data: RunData) -> str:
-    """Show reliability, confidence of right and wrong answers, accuracy by rank, risk against coverage."""
-    judged = _judged(data)
+    """Show reliability, confidence of right and wrong answers, accuracy by rank, risk against coverage.
+
+    Nothing where no confidence is known, as of completions that were made elsewhere.
+    """
+    judged = [(name, one) for name, one in _judged(data) if get(one.report.metrics, "confidence")]
     if not judged:
         return ""
     greedy = _reliability(judged, "greedy")
@@ -158,10 +164,23 @@ def _figure(caption: str, note: str, drawing: str) -> str:
 def _reliability(judged: list[tuple[str, Judged]], answers: str) -> str:
     found = [(heading, _report(one, answers)) for heading, one in judged]
     return "".join(
-        _figure(heading, f"ECE {decimal(report.ece.value)}", figures.reliability(report))
+        _figure(heading, f"ECE {decimal(report.ece.value)}", figures.reliability(report, _bin_picks(heading, report)))
         for heading, report in found
         if report is not None
     )
+
+
+def _bin_picks(heading: str, report: CalibrationReport) -> list[str]:
+    """A bin holds its upper end, and the first one its lower end too."""
+    intervals = [f"{'(' if bin_.low else '['}{bin_.low:g},{bin_.high:g}]" for bin_ in report.bins]
+    return [explorer.pick(int(heading == "After"), report.answers, _GRADED, interval) for interval in intervals]
+
+
+def _bar_picks(heading: str, outcomes: tuple[Outcome, ...], bins: int = 20) -> list[str]:
+    """A bar holds its lower end, and the last one its upper end too."""
+    side = int(heading == "After")
+    ends = [f"{index / bins:g},{(index + 1) / bins:g}" for index in range(bins)]
+    return [explorer.pick(side, "greedy", outcomes, f"[{end}{']' if end.endswith(',1') else ')'}") for end in ends]
 
 
 def _right_and_wrong(judged: list[tuple[str, Judged]]) -> str:
@@ -171,7 +190,13 @@ def _right_and_wrong(judged: list[tuple[str, Judged]]) -> str:
         _figure(
             heading,
             "share of answers",
-            figures.mirrored(right, wrong, names=("right", "wrong"), peak=peak),
+            figures.mirrored(
+                right,
+                wrong,
+                names=("right", "wrong"),
+                peak=peak,
+                picks=(_bar_picks(heading, _RIGHT), _bar_picks(heading, _WRONG)),
+            ),
         )
         for heading, (right, wrong) in split
     )

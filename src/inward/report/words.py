@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from inward.report.data import RunData
 from inward.report.markup import NOTHING, counted, decimal, esc, percent
@@ -39,6 +39,28 @@ def kept(data: RunData) -> str:
     if step is None or last is None or step >= last:
         return ""
     return f" Kept: step {step:,} of {last:,}{', the start model' if step == 0 else ''}."
+
+
+def put(data: RunData) -> str:
+    """Say in which format questions were put to the model, after a comma, where that is not `plain`; escaped."""
+    trained, judged = (_format(data.manifest.settings.get(table)) for table in ("prompts", "evaluation"))
+    judged = judged or trained or "plain"
+    if data.manifest.data is not None and trained not in (None, judged):
+        return f", trained on questions as <b>{esc(trained)}</b>, judged on questions as <b>{esc(judged)}</b>"
+    return "" if judged == "plain" else f", questions as <b>{esc(judged)}</b>"
+
+
+def decoded(data: RunData) -> str:
+    """Say how the answers were found, after a comma, where that was not greedily; escaped."""
+    sides = (("before", data.judged_before), ("after", data.judged_after))
+    ways = {when: one.report.decoding for when, one in sides if one is not None}
+    when = {name: f" {name}" if len(ways) > 1 else "" for name in ways}
+    return "".join(f", answers{when[name]} by <b>{esc(way)}</b>" for name, way in ways.items() if way != "greedy")
+
+
+def _format(table: object) -> str | None:
+    found = table.get("format") if isinstance(table, Mapping) else None
+    return found if isinstance(found, str) else None
 
 
 def cost(data: RunData) -> list[str]:

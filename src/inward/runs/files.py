@@ -19,6 +19,7 @@ _TEMPORARY = re.compile(r"^\..+\.tmp-\d+$")
 _MODEL_FILES = (
     "config.json",
     "generation_config.json",
+    "inward_confidence.json",
     "adapter_config.json",
     "tokenizer*.json",
     "*tokenizer.model",

@@ -26,6 +26,7 @@ def probe(
 ) -> Iterator[TraceGroup]:
     """Fill in `answer_probe` on the traces that `settings.elicit` names.
 
+    Of a multiple-choice question the model is told the labels of that question.
     A trace too long to take question and reply within the model's context is left without a probe.
 
     Raises:
@@ -34,33 +35,44 @@ def probe(
     if settings.elicit == "never":
         yield from groups
         return
-    question = " " + answers.probe_prompt(settings.kind, settings.labels)
-    question_ids = _question_ids(question, policy)
-    if not question_ids:
-        message = f"the tokenizer of {policy.name} cannot write {question.strip()!r}, so no answer can be asked for"
-        if settings.elicit == "always":
-            raise SettingsError(f"{message}; set answer.elicit=never")
-        warnings.warn(f"{message}; answers are only read off the traces", stacklevel=2)
-        yield from groups
-        return
-    room = len(question_ids) + PROBE_TOKENS
+    questions: dict[str, list[int]] = {}
     for group in groups:
-        asked = [
-            trace
-            for trace in group.traces
-            if _wants(trace, settings) and len(trace.prompt_ids) + len(trace.completion_ids) + room <= policy.context
-        ]
-        texts = [[*trace.prompt_ids, *_without_eos(trace, policy), *question_ids] for trace in asked]
-        rows = [Row(prompt=i, key="", source=Source.GREEDY) for i in range(len(asked))]
-        decoding = Decoding(temperature=1.0, top_p=1.0, max_new_tokens=PROBE_TOKENS, seed=0)
-        replies = [
-            decode(policy.tokenizer, reply.ids)
-            for start in range(0, len(rows), batch_rows)
-            for reply in decode_rows(policy, texts, rows[start : start + batch_rows], decoding)
-        ]
-        by_index = {trace.index: reply for trace, reply in zip(asked, replies, strict=True)}
-        traces = (dataclasses.replace(t, answer_probe=by_index.get(t.index)) for t in group.traces)
-        yield dataclasses.replace(group, traces=tuple(traces))
+        own = settings.for_prompt(group.prompt)
+        text = " " + answers.probe_prompt(own.kind, own.labels)
+        if text not in questions:
+            questions[text] = _question_ids(text, policy)
+            if not questions[text]:
+                _refuse(text, policy, own)
+        yield _asked(group, questions[text], policy, own, batch_rows) if questions[text] else group
+
+
+def _refuse(question: str, policy: Policy, settings: AnswerSettings) -> None:
+    message = f"the tokenizer of {policy.name} cannot write {question.strip()!r}, so no answer can be asked for"
+    if settings.elicit == "always":
+        raise SettingsError(f"{message}; set answer.elicit=never")
+    warnings.warn(f"{message}; answers are only read off the traces", stacklevel=3)
+
+
+def _asked(
+    group: TraceGroup, question_ids: list[int], policy: Policy, settings: AnswerSettings, batch_rows: int
+) -> TraceGroup:
+    room = len(question_ids) + PROBE_TOKENS
+    asked = [
+        trace
+        for trace in group.traces
+        if _wants(trace, settings) and len(trace.prompt_ids) + len(trace.completion_ids) + room <= policy.context
+    ]
+    texts = [[*trace.prompt_ids, *_without_eos(trace, policy), *question_ids] for trace in asked]
+    rows = [Row(prompt=i, key="", source=Source.GREEDY) for i in range(len(asked))]
+    decoding = Decoding(temperature=1.0, top_p=1.0, max_new_tokens=PROBE_TOKENS, seed=0)
+    replies = [
+        decode(policy.tokenizer, reply.ids)
+        for start in range(0, len(rows), batch_rows)
+        for reply in decode_rows(policy, texts, rows[start : start + batch_rows], decoding)
+    ]
+    by_index = {trace.index: reply for trace, reply in zip(asked, replies, strict=True)}
+    traces = (dataclasses.replace(t, answer_probe=by_index.get(t.index)) for t in group.traces)
+    return dataclasses.replace(group, traces=tuple(traces))
 
 
 def _question_ids(question: str, policy: Policy) -> list[int]:

@@ -1,4 +1,4 @@
-"""Prompts and problems from a user's file or from the hub.
+"""Prompts and problems from a user's file or folder, or from the hub.
 
 `read_prompts` takes the question and drops everything else, gold answers included. `read_problems` keeps the answer,
 for evaluation.
@@ -9,55 +9,95 @@ from __future__ import annotations
 import codecs
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from inward.errors import DataError
 from inward.types import Choice, Message, Problem, Prompt
 
+Row = Mapping[str, Any]
+Shape = Callable[[Row], Row | None]
+"""Brings a row into the form that is read here; None leaves it out."""
+
+SUFFIXES = (".jsonl", ".json", ".parquet")
 ROLES = ("system", "user", "assistant", "tool", "developer")
 
 
-def read_prompts(source: str, *, split: str = "train", limit: int | None = None) -> list[Prompt]:
+def read_prompts(
+    source: str, *, split: str = "train", limit: int | None = None, shape: Shape | None = None
+) -> list[Prompt]:
     """Prompts of a JSON-lines or parquet file, or of a hub data set (`owner/name` or `owner/name:config`).
 
     A row has `prompt` (text, or messages with role and content) or `question`, with `choices` for a multiple-choice
-    one, and may have an `id`. All other columns are ignored.
+    one, and may have an `id`. All other columns are ignored. Of a folder it is the file named after the split, or its
+    only file.
+
+    Args:
+        source: where the rows are.
+        split: of a data set or a folder.
+        limit: the first so many; None for all.
+        shape: for rows of another form.
 
     Raises:
         DataError: the file is missing, empty or malformed, or a row has no prompt; the row is named by its line.
     """
-    return [_prompt(row, where, name) for row, where, name in _rows(source, split, limit)]
+    return [_prompt(row, where, name) for row, where, name in _rows(source, split, limit, shape)]
 
 
-def read_problems(source: str, *, split: str = "test", limit: int | None = None) -> list[Problem]:
-    """Problems of a file or data set as for `read_prompts`, with the gold in the column `answer`."""
+def read_problems(
+    source: str, *, split: str = "test", limit: int | None = None, shape: Shape | None = None
+) -> list[Problem]:
+    """Problems of a file or data set as for `read_prompts`, with the gold in the column `answer`.
+
+    Where there are choices, the gold is the label of one.
+    """
     problems: list[Problem] = []
-    for row, where, name in _rows(source, split, limit):
+    for row, where, name in _rows(source, split, limit, shape):
         gold = row.get("answer")
         if not isinstance(gold, str | int | float) or not str(gold).strip():
             raise DataError(f"{where}: no gold answer; judging, and the reward gold, need a column `answer`")
         choices = _choices(row, where)
+        labels = [choice.label for choice in choices]
+        if choices and str(gold) not in labels:
+            raise DataError(f"{where}: the gold answer {gold!r} is none of the labels {', '.join(labels)}; give one")
         problems.append(Problem(prompt=_prompt(row, where, name), answer=str(gold), choices=choices))
     return problems
 
 
-def _rows(source: str, split: str, limit: int | None) -> Iterator[tuple[Mapping[str, Any], str, str]]:
+def read_rows(path: Path) -> Iterator[tuple[Row, str]]:
+    """Rows of a JSON-lines or parquet file, each with its place in words.
+
+    Raises:
+        DataError: the file cannot be read, or a row is no object.
+    """
+    return _read_parquet(path) if path.suffix == ".parquet" else _read_json_lines(path)
+
+
+def question_of(problem: Problem) -> str:
+    """The question as its row has it: without the list of options, of a conversation the last message."""
+    prompt = problem.prompt
+    if prompt.messages is not None:
+        return prompt.messages[-1].content
+    return (prompt.text or "").removesuffix(_options(problem.choices))
+
+
+def _rows(source: str, split: str, limit: int | None, shape: Shape | None) -> Iterator[tuple[Row, str, str]]:
     """Rows with their place in words and a default id; at least one, ids distinct."""
     path = Path(source).expanduser()
+    if path.is_dir():
+        path = _file_in(path, split)
     if path.is_file():
-        rows = _read_parquet(path) if path.suffix == ".parquet" else _read_json_lines(path)
-    elif path.is_dir():
-        raise DataError(f"{source} is a folder; give a JSON-lines or parquet file")
-    elif source.startswith((".", "/", "~")) or path.suffix in (".jsonl", ".json", ".parquet") or "/" not in source:
+        rows = read_rows(path)
+    elif source.startswith((".", "/", "~")) or path.suffix in SUFFIXES or "/" not in source:
         raise DataError(
-            f"no file {source}; give a JSON-lines or parquet file, a hub data set (owner/name) or `embedded`"
+            f"no file {source}; give a JSON-lines or parquet file, a hub data set (owner/name) or the name of a task"
         )
     else:
         rows = _read_hub(source, split)
     seen: dict[str, str] = {}
-    for number, (row, where) in enumerate(itertools.islice(rows, limit), start=1):
+    shaped = rows if shape is None else ((row, where) for raw, where in rows if (row := shape(raw)) is not None)
+    for number, (row, where) in enumerate(itertools.islice(shaped, limit), start=1):
         given = row.get("id")
         name = f"{path.stem}-{number}" if given in (None, "") else str(given)
         if name in seen:
@@ -68,7 +108,18 @@ def _rows(source: str, split: str, limit: int | None) -> Iterator[tuple[Mapping[
         raise DataError(f"{source} holds no rows")
 
 
-def _read_json_lines(path: Path) -> Iterator[tuple[Mapping[str, Any], str]]:
+def _file_in(folder: Path, split: str) -> Path:
+    files = sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES and not file.name.startswith("."))
+    named = [file for file in files if file.stem == split]
+    if len(named) == 1 or len(files) == 1:
+        return (named or files)[0]
+    found = ", ".join(file.name for file in files) or "no such file"
+    raise DataError(
+        f"{folder} is a folder with {found}; give one JSON-lines or parquet file, or keep one file {split}.jsonl in it"
+    )
+
+
+def _read_json_lines(path: Path) -> Iterator[tuple[Row, str]]:
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
@@ -80,7 +131,7 @@ def _read_json_lines(path: Path) -> Iterator[tuple[Mapping[str, Any], str]]:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _object(line: bytes, where: str) -> Mapping[str, Any]:
+def _object(line: bytes, where: str) -> Row:
     try:
         row = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -92,7 +143,7 @@ def _object(line: bytes, where: str) -> Mapping[str, Any]:
     return row
 
 
-def _read_parquet(path: Path) -> Iterator[tuple[Mapping[str, Any], str]]:
+def _read_parquet(path: Path) -> Iterator[tuple[Row, str]]:
     import pyarrow
     import pyarrow.parquet
 
@@ -110,7 +161,7 @@ def _read_parquet(path: Path) -> Iterator[tuple[Mapping[str, Any], str]]:
         raise DataError(f"{path} is damaged after row {number}: {error}") from error
 
 
-def _read_hub(source: str, split: str) -> Iterator[tuple[Mapping[str, Any], str]]:
+def _read_hub(source: str, split: str) -> Iterator[tuple[Row, str]]:
     import datasets
 
     name, _, config = source.partition(":")
@@ -123,17 +174,19 @@ def _read_hub(source: str, split: str) -> Iterator[tuple[Mapping[str, Any], str]
         yield dict(row), f"{source}, row {number}"
 
 
-def _prompt(row: Mapping[str, Any], where: str, name: str) -> Prompt:
+def _prompt(row: Row, where: str, name: str) -> Prompt:
     value = row["prompt"] if row.get("prompt") is not None else row.get("question")
     if value is None:
         columns = ", ".join(row) or "none"
         raise DataError(f"{where}: no column `prompt` or `question`; columns are {columns}")
+    choices = _choices(row, where)
+    labels = tuple(choice.label for choice in choices)
     if isinstance(value, str):
         if not value.strip():
             raise DataError(f"{where}: the prompt is empty")
-        return Prompt(id=name, text=value + _options(_choices(row, where)))
+        return Prompt(id=name, text=value + _options(choices), labels=labels)
     if isinstance(value, Sequence) and value:
-        return Prompt(id=name, messages=tuple(_message(message, where) for message in value))
+        return Prompt(id=name, messages=tuple(_message(message, where) for message in value), labels=labels)
     raise DataError(f"{where}: the prompt must be text, or a list of messages with role and content")
 
 
@@ -147,12 +200,16 @@ def _message(message: Any, where: str) -> Message:
     return Message(role=message["role"], content=message["content"])
 
 
-def _choices(row: Mapping[str, Any], where: str) -> tuple[Choice, ...]:
+def _choices(row: Row, where: str) -> tuple[Choice, ...]:
     listed = row.get("choices") or ()
     try:
-        return tuple(Choice(label=str(one["label"]), text=str(one["text"])) for one in listed)
+        choices = tuple(Choice(label=str(one["label"]).strip(), text=str(one["text"])) for one in listed)
     except (TypeError, KeyError) as error:
         raise DataError(f"{where}: `choices` must be a list of objects with `label` and `text`") from error
+    labels = [choice.label for choice in choices]
+    if "" in labels or len(set(labels)) < len(labels):
+        raise DataError(f"{where}: the labels of `choices` must be distinct and not empty; they are {labels}")
+    return choices
 
 
 def _options(choices: Sequence[Choice]) -> str:

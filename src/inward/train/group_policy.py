@@ -1,7 +1,7 @@
-"""Prompts and a reward of the model's own in, checkpoints out: GRPO through TRL's public surface.
+"""Prompts and a reward in, checkpoints out: GRPO or RLOO through TRL's public surface.
 
-The reward sees the live policy (see `train.reward`). A row of the data set holds a prompt and its id, and nothing else:
-no other column can reach a reward.
+The reward sees the traces and the live policy (see `train.reward`). A row of the data set holds a prompt and its id,
+and nothing else: no other column can reach a reward.
 """
 
 from __future__ import annotations
@@ -20,7 +20,17 @@ from transformers.modeling_utils import PreTrainedModel
 from inward.errors import ModelError, SettingsError
 from inward.models import ModelSettings, evaluating, load_model, load_tokenizer
 from inward.train.reward import IntrinsicReward
-from inward.train.trainer import LoraSettings, check_lora, newest_checkpoint, peft_config, quiet, reporter, save
+from inward.train.trainer import (
+    LoraSettings,
+    check_lora,
+    newest_checkpoint,
+    open_defaults,
+    peft_config,
+    quiet,
+    refuse_owned,
+    reporter,
+    save,
+)
 from inward.types import Prompt
 
 AtCheckpoint = Callable[[int, nn.Module, Callable[[Path], None]], bool]
@@ -29,40 +39,45 @@ folder; whether training is to end here. A step may be told of twice, when a tra
 
 OWNED = {
     "output_dir": "the run folder",
-    "max_steps": "optim.steps",
-    "num_train_epochs": "optim.steps",
-    "learning_rate": "optim.learning_rate",
-    "lr_scheduler_type": "optim.lr_scheduler",
-    "warmup_steps": "optim.warmup_steps",
-    "beta": "optim.kl",
-    "num_generations": "optim.group_size",
-    "per_device_train_batch_size": "optim.batch_rows",
-    "gradient_accumulation_steps": "optim.prompts_per_step and optim.batch_rows",
+    "max_steps": "steps",
+    "num_train_epochs": "steps",
+    "learning_rate": "learning_rate",
+    "lr_scheduler_type": "lr_scheduler",
+    "warmup_steps": "warmup_steps",
+    "beta": "kl",
+    "num_generations": "group_size",
+    "per_device_train_batch_size": "batch_rows",
+    "gradient_accumulation_steps": "prompts_per_step and batch_rows",
     "steps_per_generation": "the method (one update per batch of traces)",
     "generation_batch_size": "the method (one update per batch of traces)",
     "num_iterations": "the method (strictly on-policy)",
-    "temperature": "optim.temperature",
+    "temperature": "temperature",
     "top_p": "the method (a truncated distribution is not the one that is scored)",
     "top_k": "the method (a truncated distribution is not the one that is scored)",
-    "max_completion_length": "optim.max_completion_tokens",
-    "loss_type": "optim.loss",
-    "scale_rewards": "the method (mean and standard deviation of the group)",
+    "max_completion_length": "max_completion_tokens",
     "mask_truncated_completions": "the method (every completion counts)",
     "shuffle_dataset": "the method (prompts are laid out in order beforehand)",
     "seed": "--seed",
     "data_seed": "--seed",
     "use_cpu": "model.device",
     "disable_tqdm": "inward's own progress",
-    "save_strategy": "optim.save_every",
-    "save_steps": "optim.save_every",
+    "save_strategy": "save_every",
+    "save_steps": "save_every",
 }
-"""Fields of TRL's GRPOConfig that inward sets, and what the user sets instead."""
+"""Fields of both TRL's GRPOConfig and its RLOOConfig that inward sets, and what the user sets instead."""
+
+OWNED_GRPO = {"loss_type": "loss", "scale_rewards": "the method (mean and standard deviation of the group)"}
+"""The same of GRPOConfig alone; RLOOConfig has no such fields."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GroupPolicySettings:
-    """GRPO. Defaults: RLIF's recipe as far as it is known, the rest from Intuitor's script, whose setup it shares."""
+    """GRPO or RLOO. Defaults: RLIF's recipe as far as it is known, the rest from Intuitor, whose setup it shares."""
 
+    estimator: Literal["grpo", "rloo"] = "grpo"
+    """`grpo`: advantages are rewards minus the group's mean, divided by its standard deviation, and `kl` weighs a term
+    of the loss. `rloo`: rewards minus the mean of the group's other traces, in the reward's own unit; the loss takes
+    whole traces, a sum over tokens; the reward is lowered by `kl` times the log-ratio to the start model."""
     steps: int = 80
     """Updates of the policy (RLIF: up to 80)."""
     prompts_per_step: int = 128
@@ -77,9 +92,9 @@ class GroupPolicySettings:
     warmup_steps: int = 8
     """Intuitor: a tenth of the steps."""
     kl: float = 0.005
-    """Weight of the KL divergence to the start model in the loss (Intuitor)."""
+    """Weight of the KL divergence to the start model (Intuitor): in the loss of GRPO, in the reward of RLOO."""
     loss: Literal["token_mean", "trace_mean"] = "token_mean"
-    """Average over all tokens (Intuitor), or over each trace's tokens first."""
+    """Of GRPO: average over all tokens (Intuitor), or over each trace's tokens first. RLOO does not read it."""
     batch_rows: int = 8
     """Traces in one forward and backward pass; a multiple of nothing but a divisor of prompts_per_step * group_size."""
     save_every: int = 20
@@ -87,7 +102,7 @@ class GroupPolicySettings:
     lora: LoraSettings | None = None
     """None trains every parameter."""
     trl: Mapping[str, Any] | None = None
-    """Further fields of TRL's GRPOConfig, passed through."""
+    """Further fields of TRL's GRPOConfig or RLOOConfig, passed through."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "prompts_per_step", "batch_rows", "save_every", "max_completion_tokens"):
@@ -102,9 +117,11 @@ class GroupPolicySettings:
                 f"batch_rows must divide prompts_per_step * group_size = {self.prompts_per_step * self.group_size}, "
                 f"got {self.batch_rows}"
             )
-        for key in self.trl or {}:
-            if key in OWNED:
-                raise SettingsError(f"trl.{key} is set by inward: use {OWNED[key]}")
+        if self.estimator == "rloo" and self.loss != "token_mean":
+            raise SettingsError(
+                f"loss = {self.loss} does nothing under the estimator rloo: set it to token_mean, its default"
+            )
+        refuse_owned(self.trl, OWNED | OWNED_GRPO if self.estimator == "grpo" else OWNED)
 
 
 def check_group_policy(settings: GroupPolicySettings, model: PreTrainedModel) -> None:
@@ -131,12 +148,12 @@ def group_policy(
     progress: Callable[[int, int], None] = lambda done, total: None,
     log: Callable[[dict[str, float]], None] = lambda metrics: None,
 ) -> int:
-    """Train a policy with GRPO on a reward of its own, from `start`.
+    """Train a policy with GRPO or RLOO on a reward, from `start`.
 
     Args:
         prompts: what to ask; shuffled by `seed`, begun again when used up.
-        reward: see `IntrinsicReward`.
-        start: folder of the start checkpoint, which is also the reference of the KL term.
+        reward: see `IntrinsicReward`; a reward model's is `IntrinsicReward("model", model_reward(path, model))`.
+        start: folder of the start checkpoint, which is also the reference of the KL divergence.
         work: folder for trainer checkpoints; a training that was killed resumes from the newest whole one there.
         settings: hyper-parameters.
         model: how the start checkpoint is loaded.
@@ -153,11 +170,10 @@ def group_policy(
     """
     from datasets import Dataset
     from transformers import PrinterCallback
-    from trl.trainer.grpo_trainer import GRPOTrainer
 
     tokenizer = load_tokenizer(start, model)
     if tokenizer.eos_token_id is None:
-        raise ModelError(f"{start} has no end-of-sequence token, which GRPO needs; set one in its tokenizer")
+        raise ModelError(f"{start} has no end-of-sequence token, which GRPO and RLOO need; set one in its tokenizer")
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     tokenizer.padding_side = "left"
     rows = [
@@ -166,7 +182,7 @@ def group_policy(
     ]
     with quiet():
         policy = load_model(start, model, dtype=None if settings.lora else "float32")
-        trainer = GRPOTrainer(
+        trainer = _trainer_class(settings)(
             model=policy,
             reward_funcs=[reward],
             args=config(settings, work=work, seed=seed, device=policy.device.type, processes=num_processes()),
@@ -207,7 +223,7 @@ def num_processes() -> int:
 
 
 def config(settings: GroupPolicySettings, *, work: Path, seed: int, device: str, processes: int = 1) -> Any:
-    """TRL's GRPOConfig for these settings: the one place that knows both vocabularies.
+    """TRL's GRPOConfig or RLOOConfig for these settings: the one place that knows both vocabularies.
 
     `prompts_per_step` is of all processes together; a group may span two of them.
 
@@ -215,11 +231,13 @@ def config(settings: GroupPolicySettings, *, work: Path, seed: int, device: str,
         SettingsError: TRL does not know a field or a value, or a step does not divide among the processes.
     """
     from trl.trainer.grpo_config import GRPOConfig
+    from trl.trainer.rloo_config import RLOOConfig
 
+    made = {"grpo": GRPOConfig, "rloo": RLOOConfig}[settings.estimator]
     passes, rest = divmod(settings.prompts_per_step * settings.group_size, settings.batch_rows * processes)
     if rest:
         raise SettingsError(
-            f"optim: a step of {settings.prompts_per_step} * {settings.group_size} traces does not divide among "
+            f"a step of {settings.prompts_per_step} * {settings.group_size} traces does not divide among "
             f"{processes} processes of batch_rows = {settings.batch_rows}"
         )
     owned: dict[str, Any] = {
@@ -237,8 +255,6 @@ def config(settings: GroupPolicySettings, *, work: Path, seed: int, device: str,
         "top_p": 1.0,
         "top_k": 0,
         "max_completion_length": settings.max_completion_tokens,
-        "loss_type": {"token_mean": "dapo", "trace_mean": "grpo"}[settings.loss],
-        "scale_rewards": "group",
         "mask_truncated_completions": False,
         "shuffle_dataset": False,
         "seed": seed,
@@ -247,20 +263,23 @@ def config(settings: GroupPolicySettings, *, work: Path, seed: int, device: str,
         "save_strategy": "steps",
         "save_steps": settings.save_every,
     }
-    open_defaults: dict[str, Any] = {
-        "bf16": device == "cuda",
-        "gradient_checkpointing": device != "cpu",
-        "weight_decay": 0.0,
-        "max_grad_norm": 1.0,
-        "disable_dropout": True,
-        "save_total_limit": 2,
-        "logging_steps": 1,
-        "report_to": "none",
-    }
+    if settings.estimator == "grpo":
+        owned["loss_type"] = {"token_mean": "dapo", "trace_mean": "grpo"}[settings.loss]
+        owned["scale_rewards"] = "group"
     try:
-        return GRPOConfig(**{**open_defaults, **(settings.trl or {}), **owned})
+        return made(**{**open_defaults(device), "disable_dropout": True, **(settings.trl or {}), **owned})
     except (TypeError, ValueError) as error:
-        raise SettingsError(f"optim: TRL refuses these settings: {error}") from error
+        raise SettingsError(f"TRL refuses these settings of {settings.estimator}: {error}") from error
+
+
+def _trainer_class(settings: GroupPolicySettings) -> Any:
+    if settings.estimator == "rloo":
+        from trl.trainer.rloo_trainer import RLOOTrainer
+
+        return RLOOTrainer
+    from trl.trainer.grpo_trainer import GRPOTrainer
+
+    return GRPOTrainer
 
 
 def _keeper(start: Path, model: ModelSettings, settings: GroupPolicySettings, at_checkpoint: AtCheckpoint) -> Any:

@@ -1,10 +1,14 @@
 """Preference pairs in, a trained checkpoint out: DPO through TRL's public surface.
 
-Two facts of TRL 1.16 shape this file (pinned in tests/contract):
+Facts of TRL 1.16 that shape this file (pinned in tests/contract):
 - `DPOTrainer` tokenises text itself and appends an end of sequence. The traces' own token ids are trained on instead:
   they travel in extra columns, and the collator, a public argument, hands them over. Nothing is re-tokenised.
 - Without `ref_model` the reference is reloaded from the path in the model's config. It is passed explicitly here; with
   LoRA the reference is the same model with its adapter off, which is the start checkpoint by construction.
+- Its sigmoid loss leaves `label_smoothing` out, its robust one does not: conservative DPO is a weighted sum of both.
+- The collator also hands over the reference's log-probabilities once they are known. Lowering the chosen trace's by
+  margin / beta asks for a margin (ODPO, arXiv 2402.10571) without a loss of our own; the logged `rewards/chosen` and
+  `rewards/margins` are then lower by the margin, and `rewards/accuracies` counts the pairs that exceed it.
 """
 
 from __future__ import annotations
@@ -13,13 +17,24 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from transformers.modeling_utils import PreTrainedModel
 
 from inward.errors import DataError, SettingsError
-from inward.models import ModelSettings, load_model, load_tokenizer
-from inward.train.trainer import LoraSettings, check_lora, newest_checkpoint, peft_config, quiet, reporter, save
+from inward.models import ModelSettings, load_model
+from inward.train.trainer import (
+    LoraSettings,
+    check_lora,
+    newest_checkpoint,
+    open_defaults,
+    peft_config,
+    quiet,
+    refuse_owned,
+    reporter,
+    save,
+    stand_in_tokenizer,
+)
 from inward.types import PreferencePair
 
 OWNED = {
@@ -35,7 +50,9 @@ OWNED = {
     "max_length": "optim.max_length",
     "seed": "--seed",
     "data_seed": "--seed",
-    "loss_type": "the method (plain DPO)",
+    "loss_type": "optim.loss",
+    "loss_weights": "optim.label_smoothing",
+    "label_smoothing": "optim.label_smoothing",
     "use_cpu": "model.device",
     "precompute_ref_log_probs": "the method (the reference is frozen)",
     "remove_unused_columns": "the method (exact token ids travel in extra columns)",
@@ -46,12 +63,34 @@ OWNED = {
 }
 """Fields of TRL's DPOConfig that inward sets, and what the user sets instead."""
 
+STOP_WINDOW = 0.25
+"""Share of an epoch that the margin of `stop_margin` is averaged over."""
+
+MARGINS: Mapping[str, Callable[[PreferencePair], float]] = {
+    "none": lambda pair: 0.0,
+    "gap": lambda pair: pair.gap,
+    "exp_gap": lambda pair: pair.margin,
+}
+"""What `PreferenceSettings.margin` asks for, by its value."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PreferenceSettings:
     """DPO. Defaults: RLSF's code, section 1.6 of the notes."""
 
     beta: float = 0.2
+    loss: Literal["sigmoid", "hinge", "ipo", "robust"] = "sigmoid"
+    """With d the implicit reward margin, beta * (log-ratio of chosen - log-ratio of rejected): -log sigmoid(d) (DPO and
+    RLSF); max(0, 1 - d), which stops pushing a pair once d is 1; IPO, whose target per token is finite; robust DPO,
+    unbiased where a share `label_smoothing` of the pairs is the wrong way round."""
+    label_smoothing: float = 0.0
+    """Share of the pairs believed to be the wrong way round; with `sigmoid` conservative DPO."""
+    margin: Literal["none", "gap", "exp_gap"] = "none"
+    """What d has to exceed (ODPO): nothing (RLSF), the difference of confidences, or its exp, as in RLSF's reward
+    model. The logged rewards are then lower by it."""
+    stop_margin: float | None = None
+    """End training once the logged `rewards/margins`, averaged over a quarter of an epoch, reach this: before
+    confidence saturates, and without a label. None: train all epochs."""
     learning_rate: float = 1e-6
     num_epochs: int = 3
     batch_size: int = 4
@@ -76,9 +115,20 @@ class PreferenceSettings:
                 raise SettingsError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.warmup_steps < 0 or (self.max_length is not None and self.max_length < 2):
             raise SettingsError("warmup_steps must be at least 0 and max_length at least 2")
-        for key in self.trl or {}:
-            if key in OWNED:
-                raise SettingsError(f"trl.{key} is set by inward: use {OWNED[key]}")
+        self._check_loss()
+        refuse_owned(self.trl, OWNED)
+
+    def _check_loss(self) -> None:
+        if not 0 <= self.label_smoothing < 0.5:
+            raise SettingsError(f"label_smoothing must be in [0, 0.5), got {self.label_smoothing}")
+        if self.label_smoothing and self.loss in ("hinge", "ipo"):
+            raise SettingsError(f"label_smoothing does nothing with loss={self.loss}; use sigmoid or robust")
+        if self.loss == "robust" and not self.label_smoothing:
+            raise SettingsError("loss=robust is loss=sigmoid unless label_smoothing is above 0; set it")
+        if self.margin != "none" and self.loss == "ipo":
+            raise SettingsError("margin does not go with loss=ipo, which divides by the traces' lengths; use sigmoid")
+        if self.margin != "none" and (self.trl or {}).get("f_divergence_type", "reverse_kl") != "reverse_kl":
+            raise SettingsError("margin goes with TRL's f_divergence_type=reverse_kl alone; leave that out")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +139,8 @@ class Training:
     num_too_long: int
     """Pairs left out because they exceed `max_length`."""
     num_steps: int
+    stopped: bool = False
+    """Whether `stop_margin` ended it."""
 
 
 def preference(
@@ -100,6 +152,7 @@ def preference(
     settings: PreferenceSettings,
     model: ModelSettings,
     seed: int,
+    reference: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     log: Callable[[dict[str, float]], None] = lambda metrics: None,
 ) -> Training:
@@ -107,12 +160,13 @@ def preference(
 
     Args:
         pairs: chosen and rejected traces; their token ids are used as they are.
-        start: folder of the start checkpoint, which is also the frozen reference.
+        start: folder of the start checkpoint.
         out: an existing empty folder for the trained checkpoint; plain transformers loads it, LoRA is merged.
         work: folder for trainer checkpoints; a training that was killed resumes from the newest whole one there.
         settings: hyper-parameters.
         model: how the start checkpoint is loaded.
         seed: of data order and adapter initialisation.
+        reference: folder of the frozen reference; None: `start`.
         progress: called with (optimizer steps done, steps in all).
         log: called with the metrics of each logged step.
 
@@ -130,11 +184,16 @@ def preference(
             stacklevel=2,
         )
     with quiet():
-        trainer = _trainer(kept, start, work, settings, model, seed, progress, log)
+        trainer = _trainer(kept, start, reference or start, work, settings, model, seed, progress, log)
         trainer.train(resume_from_checkpoint=newest_checkpoint(work))
         if trainer.is_world_process_zero():
             save(trainer.accelerator.unwrap_model(trainer.model), start, out, model)
-    return Training(num_pairs=len(kept), num_too_long=len(pairs) - len(kept), num_steps=trainer.state.global_step)
+    return Training(
+        num_pairs=len(kept),
+        num_too_long=len(pairs) - len(kept),
+        num_steps=trainer.state.global_step,
+        stopped=trainer.state.global_step < trainer.state.max_steps,
+    )
 
 
 def check_preference(settings: PreferenceSettings, model: PreTrainedModel) -> None:
@@ -156,6 +215,7 @@ def _length(pair: PreferencePair) -> int:
 def _trainer(
     pairs: Sequence[PreferencePair],
     start: Path,
+    reference: Path,
     work: Path,
     settings: PreferenceSettings,
     model: ModelSettings,
@@ -167,11 +227,8 @@ def _trainer(
     from transformers import PrinterCallback
     from trl.trainer.dpo_trainer import DPOTrainer
 
-    tokenizer = load_tokenizer(start, model)
-    # TRL wants both; the text columns below are all that it uses them for, and the saved tokenizer is the original.
-    stand_in = tokenizer.convert_ids_to_tokens(0)
-    tokenizer.eos_token = tokenizer.eos_token or stand_in
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    # The text columns below are all that TRL uses the tokenizer for, and the saved one is the original.
+    tokenizer = stand_in_tokenizer(start, model)
     rows = [
         {
             "prompt": "",
@@ -180,20 +237,23 @@ def _trainer(
             "own_prompt_ids": list(pair.chosen.prompt_ids),
             "own_chosen_ids": list(pair.chosen.completion_ids),
             "own_rejected_ids": list(pair.rejected.completion_ids),
+            "own_margin": MARGINS[settings.margin](pair) / settings.beta,
         }
         for pair in pairs
     ]
     # Full fine-tuning keeps float32 weights: steps of 1e-6 vanish in bfloat16.
     policy = load_model(start, model, dtype=None if settings.lora else "float32")
+    adapter_off = settings.lora is not None and reference == start
+    stoppers = [] if settings.stop_margin is None else [_stopper(settings.stop_margin)]
     trainer = DPOTrainer(
         model=policy,
-        ref_model=None if settings.lora else load_model(start, model, dtype="float32"),
+        ref_model=None if adapter_off else load_model(reference, model, dtype=None if settings.lora else "float32"),
         args=config(settings, work=work, seed=seed, device=policy.device.type, num_pairs=len(pairs)),
         data_collator=exact_ids_collator(cast("int", tokenizer.pad_token_id)),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
         peft_config=peft_config(settings.lora, policy) if settings.lora else None,
-        callbacks=[reporter(progress, log)],
+        callbacks=[reporter(progress, log), *stoppers],
     )
     trainer.remove_callback(PrinterCallback)  # what transformers puts in place of its progress bar
     return trainer
@@ -207,11 +267,15 @@ def config(settings: PreferenceSettings, *, work: Path, seed: int, device: str, 
     """
     from trl.trainer.dpo_config import DPOConfig
 
-    on_accelerator = device != "cpu"
+    # Conservative DPO, (1 - e) L + e L', from the two losses of TRL: 2 (1 - e) L - (1 - 2 e) [(1 - e) L - e L'] /
+    # (1 - 2 e), the bracket with its divisor being the robust one; L' is L of the pair the other way round.
+    smoothed = settings.loss == "sigmoid" and settings.label_smoothing > 0
     steps_per_epoch = max(1, -(-num_pairs // (settings.batch_size * settings.gradient_accumulation_steps)))
     owned: dict[str, Any] = {
         "output_dir": str(work),
-        "loss_type": ["sigmoid"],
+        "loss_type": ["sigmoid", "robust"] if smoothed else [settings.loss],
+        "loss_weights": [2 - 2 * settings.label_smoothing, 2 * settings.label_smoothing - 1] if smoothed else None,
+        "label_smoothing": settings.label_smoothing,
         "beta": settings.beta,
         "learning_rate": settings.learning_rate,
         "num_train_epochs": settings.num_epochs,
@@ -221,36 +285,54 @@ def config(settings: PreferenceSettings, *, work: Path, seed: int, device: str, 
         "warmup_steps": settings.warmup_steps,
         "max_length": None,
         "seed": seed,
-        "use_cpu": not on_accelerator,
+        "use_cpu": device == "cpu",
         "precompute_ref_log_probs": True,
         "remove_unused_columns": False,
         "disable_tqdm": True,
         "save_strategy": "steps",
         "save_steps": max(1, settings.num_epochs * steps_per_epoch // settings.num_saves),
     }
-    open_defaults: dict[str, Any] = {
-        "bf16": device == "cuda",
-        "gradient_checkpointing": on_accelerator,
-        "weight_decay": 0.0,
-        "max_grad_norm": 1.0,
-        "save_total_limit": 2,
-        "logging_steps": 1,
-        "report_to": "none",
-    }
     try:
-        return DPOConfig(**{**open_defaults, **(settings.trl or {}), **owned})
+        return DPOConfig(**{**open_defaults(device), **(settings.trl or {}), **owned})
     except (TypeError, ValueError) as error:
         raise SettingsError(f"optim: TRL refuses these settings: {error}") from error
 
 
+def _stopper(stop_margin: float) -> Any:
+    """A callback that ends a training whose mean logged margin has reached `stop_margin`."""
+    from transformers import TrainerCallback
+
+    class Stopper(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            window = max(1, round(STOP_WINDOW * state.max_steps / args.num_train_epochs))
+            # The log comes back with a checkpoint, so that a resumed training stops where an undisturbed one does ...
+            margins = [
+                entry["rewards/margins"]
+                for entry in state.log_history
+                if entry["step"] > state.global_step - window and "rewards/margins" in entry
+            ]
+            if state.global_step >= window and margins and sum(margins) / len(margins) >= stop_margin:
+                control.should_training_stop = True
+                # ... which a checkpoint of the stop itself would undo: resumed from it, one more step is trained.
+                control.should_save = False
+
+    return Stopper()
+
+
 def exact_ids_collator(pad_token_id: int) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
-    """TRL's own collator, fed with the traces' token ids instead of re-tokenised text."""
+    """TRL's own collator, fed with the traces' token ids instead of re-tokenised text, and with margins."""
     from trl.trainer.dpo_trainer import DataCollatorForPreference
 
     inner = DataCollatorForPreference(pad_token_id=pad_token_id)
     columns = ("prompt_ids", "chosen_ids", "rejected_ids")
 
+    def own(row: dict[str, Any]) -> dict[str, Any]:
+        made = {**row, **{name: row[f"own_{name}"] for name in columns}}
+        if "ref_chosen_logps" in row:  # not yet while the reference is being asked for them
+            made["ref_chosen_logps"] = row["ref_chosen_logps"] + row["own_margin"]
+        return made
+
     def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
-        return inner([{**row, **{name: row[f"own_{name}"] for name in columns}} for row in rows])
+        return inner([own(row) for row in rows])
 
     return collate

@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 from torch import nn
 
 from inward.errors import ModelError, SettingsError
-from inward.models import ModelSettings, copy_tokenizer
+from inward.models import ModelSettings, copy_tokenizer, load_tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +39,11 @@ def check_lora(lora: LoraSettings | None, model: nn.Module) -> None:
     names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
     unknown = set(lora.target_modules or () if lora else ()) - names
     if unknown:
-        raise SettingsError(f"optim.lora.target_modules: the model has no module called {', '.join(sorted(unknown))}")
+        raise SettingsError(f"lora.target_modules: the model has no module called {', '.join(sorted(unknown))}")
 
 
-def peft_config(lora: LoraSettings, policy: Any) -> Any:
-    """PEFT's configuration of an adapter for this model."""
+def peft_config(lora: LoraSettings, policy: Any, *, task: str = "CAUSAL_LM") -> Any:
+    """PEFT's configuration of an adapter for this model; with the task `SEQ_CLS` its head is trained in full."""
     from peft import LoraConfig
     from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN
 
@@ -55,8 +55,36 @@ def peft_config(lora: LoraSettings, policy: Any) -> Any:
         lora_alpha=lora.alpha,
         use_rslora=lora.rslora,
         target_modules=targets,
-        task_type="CAUSAL_LM",
+        task_type=task,
     )
+
+
+def refuse_owned(trl: Mapping[str, Any] | None, owned: Mapping[str, str]) -> None:
+    """Raise SettingsError where `trl` names a field that inward sets; `owned` says what to set instead."""
+    for key in trl or {}:
+        if key in owned:
+            raise SettingsError(f"trl.{key} is set by inward: use {owned[key]}")
+
+
+def open_defaults(device: str) -> dict[str, Any]:
+    """Fields of a TRL config that inward sets and the user may set otherwise; `device` is a torch device's type."""
+    return {
+        "bf16": device == "cuda",
+        "gradient_checkpointing": device != "cpu",
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "save_total_limit": 2,
+        "logging_steps": 1,
+        "report_to": "none",
+    }
+
+
+def stand_in_tokenizer(start: Path, model: ModelSettings) -> Any:
+    """The tokenizer with the end of sequence and the padding that TRL wants of every one."""
+    tokenizer = load_tokenizer(start, model)
+    tokenizer.eos_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    return tokenizer
 
 
 def newest_checkpoint(work: Path) -> str | None:
@@ -71,8 +99,11 @@ def newest_checkpoint(work: Path) -> str | None:
     return None
 
 
-def save(policy: Any, start: Path, out: Path, model: ModelSettings) -> None:
-    """Save a plain transformers checkpoint: adapter merged, tokenizer and generation config as in `start`."""
+def save(policy: Any, start: Path, out: Path, model: ModelSettings, *, pad_id: int | None = None) -> None:
+    """Save a plain transformers checkpoint: adapter merged, tokenizer and generation config as in `start`.
+
+    `pad_id` takes the place of the padding in the model's config, which is what a scalar head skips.
+    """
     from peft import PeftModel
     from transformers import AutoConfig
 
@@ -82,6 +113,8 @@ def save(policy: Any, start: Path, out: Path, model: ModelSettings) -> None:
     for token in ("bos_token_id", "eos_token_id", "pad_token_id"):
         # The trainer writes its tokenizer's into the config; a stand-in end of sequence would cut completions short.
         setattr(policy.config.get_text_config(), token, getattr(original, token, None))
+    if pad_id is not None:
+        policy.config.get_text_config().pad_token_id = pad_id
     policy.save_pretrained(out)
     (out / "generation_config.json").unlink(missing_ok=True)
     copy_tokenizer(start, out)
@@ -91,7 +124,7 @@ def refuse_divergence(grad_norm: float, step: int) -> None:
     """Raise ModelError where a gradient is not finite: every weight it reaches would be lost."""
     if not math.isfinite(grad_norm):
         raise ModelError(
-            f"the gradient of step {step} is not finite, so the training has diverged: lower optim.learning_rate or "
+            f"the gradient of step {step} is not finite, so the training has diverged: lower its learning_rate or "
             "set model.dtype=float32, and use another --out"
         )
 

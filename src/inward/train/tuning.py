@@ -1,0 +1,225 @@
+"""Traces in, a checkpoint tuned on them out: supervised fine-tuning (SFT) through TRL's public surface.
+
+`SFTTrainer` takes columns `input_ids` and `labels` as they are (TRL 1.16, pinned in tests/unit/test_tuning.py): nothing
+is tokenised or ended. Beyond `max_length` it would cut; that is None here, and too long traces are left out before.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers.modeling_utils import PreTrainedModel
+
+from inward.errors import DataError, SettingsError
+from inward.models import ModelSettings, load_model
+from inward.train.trainer import (
+    LoraSettings,
+    check_lora,
+    newest_checkpoint,
+    open_defaults,
+    peft_config,
+    quiet,
+    refuse_owned,
+    reporter,
+    save,
+    stand_in_tokenizer,
+)
+from inward.types import Trace
+
+OWNED = {
+    "output_dir": "the run folder",
+    "learning_rate": "tuning.learning_rate",
+    "num_train_epochs": "tuning.num_epochs",
+    "max_steps": "tuning.num_epochs",
+    "per_device_train_batch_size": "tuning.batch_size",
+    "gradient_accumulation_steps": "tuning.gradient_accumulation_steps",
+    "lr_scheduler_type": "tuning.lr_scheduler",
+    "warmup_steps": "tuning.warmup_steps",
+    "max_length": "tuning.max_length",
+    "seed": "--seed",
+    "data_seed": "--seed",
+    "use_cpu": "model.device",
+    "packing": "the method (a trace is a row)",
+    "padding_free": "the method (a trace is a row)",
+    "completion_only_loss": "the method (its labels leave the prompt out)",
+    "assistant_only_loss": "the method (its labels leave the prompt out)",
+    "dataset_kwargs": "the method (its columns are exact token ids)",
+    "disable_tqdm": "inward's own progress",
+    "save_strategy": "tuning.num_saves",
+    "save_steps": "tuning.num_saves",
+}
+"""Fields of TRL's SFTConfig that inward sets, and what the user sets instead."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningSettings:
+    """Fine-tuning on the surest traces. No paper states it: the defaults are those of RLSF's reward model."""
+
+    num_best: int = 1
+    """Traces per prompt, the surest first."""
+    learning_rate: float = 5e-5
+    num_epochs: int = 3
+    batch_size: int = 4
+    gradient_accumulation_steps: int = 1
+    lr_scheduler: str = "linear"
+    warmup_steps: int = 0
+    max_length: int | None = None
+    """Most tokens of prompt and completion. Longer traces are left out and counted, never cut. None: no limit."""
+    num_saves: int = 10
+    """Checkpoints written during training, to resume from."""
+    lora: LoraSettings | None = LoraSettings()
+    """None trains every parameter."""
+    trl: Mapping[str, Any] | None = None
+    """Further fields of TRL's SFTConfig, passed through."""
+
+    def __post_init__(self) -> None:
+        if self.learning_rate <= 0:
+            raise SettingsError(f"learning_rate must be above 0, got {self.learning_rate}")
+        for name in ("num_best", "num_epochs", "batch_size", "gradient_accumulation_steps", "num_saves"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.warmup_steps < 0 or (self.max_length is not None and self.max_length < 2):
+            raise SettingsError("warmup_steps must be at least 0 and max_length at least 2")
+        refuse_owned(self.trl, OWNED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuned:
+    """What a fine-tuning did."""
+
+    num_traces: int
+    num_too_long: int
+    """Traces left out because they exceed `max_length`."""
+    num_steps: int
+
+
+def tuning(
+    traces: Sequence[Trace],
+    *,
+    start: Path,
+    out: Path,
+    work: Path,
+    settings: TuningSettings,
+    model: ModelSettings,
+    seed: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    log: Callable[[dict[str, float]], None] = lambda metrics: None,
+) -> Tuned:
+    """Fine-tune a policy on completions, from `start`, into the folder `out`.
+
+    The loss is the mean of -log p over the completion tokens of a batch; a prompt's tokens have none.
+
+    Args:
+        traces: their token ids are used as they are.
+        start: folder of the start checkpoint.
+        out: an existing empty folder for the trained checkpoint; plain transformers loads it, LoRA is merged.
+        work: folder for trainer checkpoints; a training that was killed resumes from the newest whole one there.
+        settings: hyper-parameters; `num_best` is for whoever chooses the traces.
+        model: how the start checkpoint is loaded.
+        seed: of data order and adapter initialisation.
+        progress: called with (optimizer steps done, steps in all).
+        log: called with the metrics of each logged step.
+
+    Raises:
+        DataError: every trace exceeds `max_length`.
+        SettingsError: as `check_tuning`.
+    """
+    kept = [trace for trace in traces if settings.max_length is None or _length(trace) <= settings.max_length]
+    if not kept:
+        raise DataError(f"all {len(traces)} traces are longer than tuning.max_length = {settings.max_length}; raise it")
+    if len(kept) < len(traces):
+        warnings.warn(
+            f"{len(traces) - len(kept)} of {len(traces)} traces are longer than tuning.max_length = "
+            f"{settings.max_length} and are left out",
+            stacklevel=2,
+        )
+    with quiet():
+        trainer = _trainer(kept, start, work, settings, model, seed, progress, log)
+        trainer.train(resume_from_checkpoint=newest_checkpoint(work))
+        if trainer.is_world_process_zero():
+            save(trainer.accelerator.unwrap_model(trainer.model), start, out, model)
+    return Tuned(num_traces=len(kept), num_too_long=len(traces) - len(kept), num_steps=trainer.state.global_step)
+
+
+def check_tuning(settings: TuningSettings, model: PreTrainedModel) -> None:
+    """Refuse settings that TRL or PEFT would refuse, before there is work to lose.
+
+    Raises:
+        SettingsError: TRL does not know a field or a value, or no module is called as in `lora.target_modules`.
+    """
+    with quiet():
+        config(settings, work=Path("unused"), seed=0, device=model.device.type, num_traces=1)
+    check_lora(settings.lora, model)
+
+
+def _length(trace: Trace) -> int:
+    return len(trace.prompt_ids) + len(trace.completion_ids)
+
+
+def _trainer(
+    traces: Sequence[Trace],
+    start: Path,
+    work: Path,
+    settings: TuningSettings,
+    model: ModelSettings,
+    seed: int,
+    progress: Callable[[int, int], None],
+    log: Callable[[dict[str, float]], None],
+) -> Any:
+    from datasets import Dataset
+    from transformers import PrinterCallback
+    from trl.trainer.sft_trainer import SFTTrainer
+
+    rows = [
+        {
+            "input_ids": [*trace.prompt_ids, *trace.completion_ids],
+            "labels": [*(-100 for _ in trace.prompt_ids), *trace.completion_ids],
+        }
+        for trace in traces
+    ]
+    # Full fine-tuning keeps float32 weights: small steps vanish in bfloat16.
+    policy = load_model(start, model, dtype=None if settings.lora else "float32")
+    trainer = SFTTrainer(
+        model=policy,
+        args=config(settings, work=work, seed=seed, device=policy.device.type, num_traces=len(traces)),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=stand_in_tokenizer(start, model),
+        peft_config=peft_config(settings.lora, policy) if settings.lora else None,
+        callbacks=[reporter(progress, log)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def config(settings: TuningSettings, *, work: Path, seed: int, device: str, num_traces: int) -> Any:
+    """TRL's SFTConfig for these settings: the one place that knows both vocabularies.
+
+    Raises:
+        SettingsError: TRL does not know a field or a value.
+    """
+    from trl.trainer.sft_config import SFTConfig
+
+    steps_per_epoch = -(-num_traces // (settings.batch_size * settings.gradient_accumulation_steps))
+    owned: dict[str, Any] = {
+        "output_dir": str(work),
+        "learning_rate": settings.learning_rate,
+        "num_train_epochs": settings.num_epochs,
+        "per_device_train_batch_size": settings.batch_size,
+        "gradient_accumulation_steps": settings.gradient_accumulation_steps,
+        "lr_scheduler_type": settings.lr_scheduler,
+        "warmup_steps": settings.warmup_steps,
+        "max_length": None,
+        "seed": seed,
+        "use_cpu": device == "cpu",
+        "disable_tqdm": True,
+        "save_strategy": "steps",
+        "save_steps": max(1, settings.num_epochs * steps_per_epoch // settings.num_saves),
+    }
+    try:
+        return SFTConfig(**{**open_defaults(device), **(settings.trl or {}), **owned})
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"tuning: TRL refuses these settings: {error}") from error
