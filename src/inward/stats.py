@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -23,6 +24,18 @@ MAX_ELEMENTS = 1 << 20
 """Largest number of elements of a temporary array: 8 MiB of float64, which also suits the cache."""
 
 _NORMAL_975 = 1.959963984540054
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flips:
+    """Problems on which two judgements disagree, with McNemar's exact test of "as likely one way as the other"."""
+
+    lost: int
+    """Right before, wrong after."""
+    gained: int
+    """Wrong before, right after."""
+    p_value: float
+    """Two-sided, not corrected for several comparisons; 1 where nothing flipped."""
 
 
 def bootstrap(
@@ -85,6 +98,23 @@ def proportion(successes: int, n: int) -> Estimate:
     half = _NORMAL_975 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
     low, high = (centre - half) / (1 + z2 / n), (centre + half) / (1 + z2 / n)
     return Estimate(value=share, low=min(max(low, 0.0), share), high=max(min(high, 1.0), share), n=n)
+
+
+def mcnemar(lost: int, gained: int) -> Flips:
+    """Test whether answers flipped from right to wrong as often as back (McNemar 1947, in its exact form).
+
+    The p-value is min(1, 2 P(X <= min(lost, gained))) for X binomial with lost + gained tries and chance 1/2: problems
+    that did not flip do not matter. Raises DataError where a count is negative.
+    """
+    if min(lost, gained) < 0:
+        raise DataError(f"{lost} lost and {gained} gained: give counts of problems, 0 or more.")
+    flipped = lost + gained
+    ways = tail = 1
+    for count in range(min(lost, gained)):
+        ways = ways * (flipped - count) // (count + 1)
+        tail += ways
+    # Whole numbers until the one division: neither overflows, however many problems there are.
+    return Flips(lost=lost, gained=gained, p_value=min(1.0, 2 * tail / 2**flipped))
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:

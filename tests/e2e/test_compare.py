@@ -95,6 +95,14 @@ def test_differences_are_paired_to_the_start_and_to_the_first_group_seed_by_seed
     assert gold["runs"][0]["labels_used"] is True
 
 
+def test_answers_that_flipped_are_counted_against_the_start_and_the_first_group(runs: list[Path]):
+    first, gold = compared(*runs)["groups"]
+    # 4 of 8 right before, 7 after: 3 flipped, all one way: 2 / 2^3; gold against seed 1 with 5 of 8: 3 again
+    assert first["runs"][1]["flips_from_start"] == {"lost": 0, "gained": 3, "p_value": 0.25}
+    assert gold["runs"][0]["flips_from_first"] == {"lost": 0, "gained": 3, "p_value": 0.25}
+    assert "gold embedded:base 0 4 0.1250" in lines(call("compare", *runs))
+
+
 def test_costs_count_training_alone(runs: list[Path]):
     [run] = compared(runs[0])["groups"][0]["runs"]
     assert run["cost"] == {"seconds": 2.5, "traces": 1024.0, "steps": 4.0}

@@ -143,7 +143,8 @@ def test_no_pair_above_the_threshold_says_how_near_it_was_and_what_to_change(her
 
     assert ended.code == 1
     pattern = (
-        r"no preference pair is left: 0 of 6 traces \(0\.0%\) of 2 prompts reach gamma = 1, the surest has 0\.\d{3}\. "
+        r"no preference pair is left: 0 of 6 traces \(0\.0%\) of 2 prompts reach gamma = 1 "
+        r"as their confidence, the surest has 0\.\d{3}\. "
         r"Lower pairs\.gamma, sample more traces \(sampling\.group_size, sampling\.num_branches\), .+"
     )
     assert re.fullmatch(pattern, ended.error)

@@ -105,7 +105,7 @@ def test_options_of_rlif_are_no_options_of_rlsf(tmp_path: Path):
         *("--reward", "self_certainty"),
     )
     assert ended.code == 1
-    assert ended.error.startswith("unknown setting reward")
+    assert ended.error == "--reward is an option of rlif, not of rlsf"
 
 
 def test_the_rule_ends_a_training_where_it_is_told_to(tmp_path: Path):

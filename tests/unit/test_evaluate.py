@@ -8,8 +8,9 @@ import pytest
 
 from inward import equivalence, evaluate
 from inward.errors import DataError
-from inward.evaluate import METRICS, compare, judge, judging, report
+from inward.evaluate import METRICS, compare, flips, judge, judging, report
 from inward.evaluate.quantities import answer_entropy, collision
+from inward.stats import Flips
 from inward.types import (
     EvalItem,
     FinishReason,
@@ -457,6 +458,17 @@ def test_when_nothing_is_answered_confidence_is_zero_and_so_is_ece():
     assert metrics["answer_rate"] == 0.0 and result.num_no_answer == 3
     assert math.isnan(metrics["ece_answered"]) and result.metrics["ece_answered"].n == 0
     assert result.calibration[0].num_without_span == 3
+
+
+def test_flips_count_answers_that_turned_and_leave_out_the_undecided():
+    """No answer is wrong: of six decided problems 1 is lost and 3 gained, and p = 2 (1 + 4) / 16."""
+    before = [RIGHT, RIGHT, WRONG, WRONG, NONE, NONE, UNSCORED, RIGHT]
+    after = [RIGHT, NONE, RIGHT, RIGHT, RIGHT, WRONG, RIGHT, UNSCORED]
+    sides = [[item(f"q{n}", judged(outcome)) for n, outcome in enumerate(side)] for side in (before, after)]
+    assert flips(*sides) == Flips(lost=1, gained=3, p_value=10 / 16)
+    assert flips(sides[0], sides[1][::-1]) == flips(*sides)
+    with pytest.raises(DataError, match="1 problems were judged on one side only, 'q0' among them"):
+        flips(sides[0], sides[1][1:])
 
 
 def test_report_and_compare_refuse_what_they_cannot_use(four_problems):

@@ -1,8 +1,11 @@
 """Checkpoints side by side: the numbers of a group, what the page says of them, and what is withheld."""
 
+import dataclasses
+
 import synthetic
 
 from inward.report.compare_page import Comparison, Group, Run, render, spread
+from inward.stats import mcnemar
 from inward.types import Artifact, Estimate, Manifest
 
 HOSTILE = "<script>document.title='owned'</script>"
@@ -81,6 +84,17 @@ def test_the_heading_names_the_best_group_that_used_no_labels():
     assert "<h1>Highest greedy accuracy without labels: 70.0%, rlif self_certainty, seed 1</h1>" in page
     assert "Gold answers were used in training by rlif gold, seed 1." in page
     assert "<h1>Highest greedy accuracy: 90.0%, rlif gold, seed 1</h1>" in render(comparison(gold))
+
+
+def test_answers_that_flipped_stand_with_their_exact_p():
+    turned = dataclasses.replace(run(1, 0.7), flips_from_start=mcnemar(1, 5), flips_from_first=mcnemar(0, 20))
+    page = render(comparison(Group(label="first", runs=[run(1, 0.6)]), Group(label="second", runs=[turned])))
+    section = page.partition("<h2>Answers that flipped</h2>")[2].partition("</section>")[0]
+    # 2 (1 + 6) / 2^6; 2 / 2^20 is a bound
+    assert "<td>base</td><td>1</td><td>5</td><td>0.2188</td>" in section
+    assert "<td>first</td><td>0</td><td>20</td><td>&lt; 0.0001</td>" in section
+    assert section.count("<tr>") == 3
+    assert "flipped" not in render(comparison(Group(label="first", runs=[run(1, 0.6)])))
 
 
 def test_what_cannot_be_compared_is_a_dash_with_its_reason():

@@ -5,7 +5,7 @@ import pytest
 
 from inward import stats
 from inward.errors import DataError
-from inward.stats import bootstrap, mean_by_cluster, paired_bootstrap, pass_at_k, proportion, ratio
+from inward.stats import Flips, bootstrap, mcnemar, mean_by_cluster, paired_bootstrap, pass_at_k, proportion, ratio
 
 
 def per_prompt(values):
@@ -142,3 +142,19 @@ def test_paired_bootstrap_uses_the_same_resamples():
 
 def test_n_can_be_given_where_fewer_prompts_are_behind_a_number():
     assert bootstrap(per_prompt([0.0, 1.0]), 2, n=1).n == 1
+
+
+def test_mcnemar_exact_by_hand():
+    # 1 lost, 5 gained of 6: 2 (C(6,0) + C(6,1)) / 2^6 = 14/64
+    assert mcnemar(1, 5) == Flips(lost=1, gained=5, p_value=14 / 64)
+    assert mcnemar(5, 1).p_value == 14 / 64
+    # 0 and 10: 2/1024; 3 and 3: 2 (1 + 6 + 15 + 20) / 64 = 1.3, at most 1; nothing flipped: 1
+    assert (mcnemar(0, 10).p_value, mcnemar(3, 3).p_value, mcnemar(0, 0).p_value) == (2 / 1024, 1.0, 1.0)
+
+
+def test_mcnemar_of_thousands_neither_overflows_nor_underflows():
+    # Binomial(4000, 1/2) has sd sqrt(1000): 1900 lies 99.5 / 31.62 = 3.1464 sd off, whose two tails hold 0.00165
+    assert mcnemar(1900, 2100).p_value == pytest.approx(0.00165, abs=2e-5)
+    assert mcnemar(0, 5000).p_value == 0.0
+    with pytest.raises(DataError, match="0 or more"):
+        mcnemar(-1, 2)

@@ -101,7 +101,10 @@ def run(
 ) -> None:
     """Run a method from prompts to checkpoint, with its report."""
     from inward.cli import pipeline
+    from inward.errors import SettingsError
 
+    if reward is not None and method != "rlif":
+        raise SettingsError(f"--reward is an option of rlif, not of {method}")
     asked = {"reward": reward, "optim.steps": steps, "optim.save_every": eval_every}
     pipeline.run(
         method,
@@ -285,6 +288,40 @@ def compare(
     from inward.cli import comparing
 
     comparing.compare(folders, out, as_json=as_json)
+
+
+@app.command()
+def harness(
+    samples: Annotated[
+        list[Path], typer.Argument(help="samples_TASK_TIME.jsonl of lm_eval --log_samples, one file a task.")
+    ],
+    out: Out,
+    filter_: Annotated[
+        str | None, typer.Option("--filter", help="Of the harness, where a file has several: strict-match, ...")
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="The verdict: acc, acc_norm, exact_match, ... of the harness.")
+    ] = None,
+) -> None:
+    """Report the calibration of what lm-evaluation-harness logged, by its own verdicts, without a model."""
+    from inward.cli.harness import judge_samples
+
+    judge_samples(samples, out, filter_name=filter_, metric=metric)
+
+
+@app.command()
+def export(
+    folder: Folder,
+    form: Annotated[str, typer.Option("--format", help="json, csv or markdown.")] = "json",
+    out: Annotated[Path | None, typer.Option("--out", help="Write to this file, not to the terminal.")] = None,
+    items: Annotated[
+        bool, typer.Option("--items", help="One row per judged trace, instead of one per metric.")
+    ] = False,
+) -> None:
+    """Write the metrics of a run folder, or its judged traces, as a table for other tools."""
+    from inward.cli import exporting
+
+    exporting.export(folder, form, out, items=items)
 
 
 @app.command()

@@ -228,6 +228,8 @@ def _run(one: Checkpoint, start: Checkpoint | None, first: Sequence[Checkpoint],
         metrics=_kept(one.report.metrics, withheld),
         from_start=_kept(evaluate.compare(start.items, one.items), withheld) if start else None,
         from_first=_kept(evaluate.compare(against.items, one.items), withheld) if against else None,
+        flips_from_start=evaluate.flips(start.items, one.items) if start else None,
+        flips_from_first=evaluate.flips(against.items, one.items) if against else None,
         cost=_cost(one.folder),
         decoding=one.report.decoding,
     )
@@ -286,6 +288,8 @@ def plain(data: Comparison) -> dict[str, Any]:
                         "metrics": run.metrics,
                         "from_start": run.from_start,
                         "from_first": run.from_first,
+                        "flips_from_start": run.flips_from_start,
+                        "flips_from_first": run.flips_from_first,
                         "cost": run.cost,
                     }
                     for run in group.runs

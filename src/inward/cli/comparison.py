@@ -10,7 +10,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from inward.cli import console
-from inward.report.compare_page import COSTS, Comparison, Estimates, Group, Spread, spread, value_of
+from inward.report.compare_page import (
+    COSTS,
+    Comparison,
+    Estimates,
+    Group,
+    Spread,
+    flipped,
+    p_value,
+    spread,
+    value_of,
+)
 from inward.report.metrics import MEASURES, of_measure
 from inward.types import Estimate
 
@@ -49,6 +59,7 @@ def show(data: Comparison) -> None:
         _tables(f"paired differences to {data.start_name}", columns, data)
     columns = [(group.label, _differences(group, start=False)) for group in data.groups[1:]]
     _tables(f"paired differences to {data.groups[0].label}", columns, data)
+    _flips(data)
     for reason in dict.fromkeys(data.withheld.values()):
         keys = [label for key, label in SHOWN if data.withheld.get(key) == reason]
         if keys:
@@ -71,6 +82,21 @@ def _measures(data: Comparison) -> None:
             table.add_row(name.lower())
         for label, row in rows:
             table.add_row(escape(f"  {label}"), *("-" if value is None else f"{value:.3f}" for value in row))
+    console.console.print(table)
+
+
+def _flips(data: Comparison) -> None:
+    """Print how many greedy answers turned right or wrong, with McNemar's exact test."""
+    rows = flipped(data)
+    if not rows:
+        return
+    table = Table(title="greedy answers that flipped", title_justify="left", box=SIMPLE, pad_edge=False)
+    for heading in ("run", "against"):
+        table.add_column(heading)
+    for heading in ("right to wrong", "wrong to right", "exact p"):
+        table.add_column(heading, justify="right")
+    for run, against, one in rows:
+        table.add_row(escape(run), escape(against), str(one.lost), str(one.gained), p_value(one))
     console.console.print(table)
 
 

@@ -23,7 +23,7 @@ from inward.evaluate.decoding import DECODINGS, Decoding, source_of
 from inward.evaluate.judging import judge
 from inward.evaluate.quantities import FURTHER, Answers, Quantity, answer_sets, quantities, tabulate
 from inward.evaluate.ranking import confidence_rankings, ranking
-from inward.stats import bootstrap, paired_bootstrap, proportion
+from inward.stats import Flips, bootstrap, mcnemar, paired_bootstrap, proportion
 from inward.types import CalibrationReport, Estimate, EvalItem, EvalReport, Outcome
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "Decoding",
     "compare",
     "confidence_rankings",
+    "flips",
     "judge",
     "ranking",
     "report",
@@ -156,13 +157,7 @@ def compare(before: Sequence[EvalItem], after: Sequence[EvalItem], *, seed: int 
     Raises:
         DataError: There are no items, two share a prompt id, or the two do not hold the same prompt ids.
     """
-    first, second = _ordered(before), _ordered(after)
-    odd = {item.prompt_id for item in first} ^ {item.prompt_id for item in second}
-    if odd:
-        raise DataError(
-            f"{len(odd)} problems were judged on one side only, {min(odd)!r} among them: "
-            "compare evaluations of the same problems."
-        )
+    first, second = _paired(before, after)
     old, new = tabulate(first), tabulate(second)
     pass_k = min(old.smallest_group, new.smallest_group)
     from_, to = quantities(old, pass_k), quantities(new, pass_k)
@@ -177,6 +172,30 @@ def compare(before: Sequence[EvalItem], after: Sequence[EvalItem], *, seed: int 
         for key in METRICS
         if key in from_ and key in to
     }
+
+
+def flips(before: Sequence[EvalItem], after: Sequence[EvalItem]) -> Flips:
+    """Count the problems whose answer turned right or wrong, and test the two counts against each other.
+
+    No answer is wrong; a problem that could not be decided on either side is left out. Raises DataError as `compare`.
+    """
+    turns = [
+        (old.greedy.outcome is Outcome.CORRECT, new.greedy.outcome is Outcome.CORRECT)
+        for old, new in zip(*_paired(before, after), strict=True)
+        if Outcome.UNSCORED not in (old.greedy.outcome, new.greedy.outcome)
+    ]
+    return mcnemar(turns.count((True, False)), turns.count((False, True)))
+
+
+def _paired(before: Sequence[EvalItem], after: Sequence[EvalItem]) -> tuple[list[EvalItem], list[EvalItem]]:
+    first, second = _ordered(before), _ordered(after)
+    odd = {item.prompt_id for item in first} ^ {item.prompt_id for item in second}
+    if odd:
+        raise DataError(
+            f"{len(odd)} problems were judged on one side only, {min(odd)!r} among them: "
+            "compare evaluations of the same problems."
+        )
+    return first, second
 
 
 def _ordered(items: Iterable[EvalItem]) -> list[EvalItem]:

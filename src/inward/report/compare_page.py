@@ -11,6 +11,7 @@ from inward.report.markup import NOTHING, counted, decimal, duration, esc
 from inward.report.measures import estimated, side_by_side
 from inward.report.metrics import GROUPS, METRICS, Metric, change, get, interval, number, verdict
 from inward.report.page import frame
+from inward.stats import Flips
 from inward.types import Estimate, Manifest
 
 COSTS = {"seconds": "Training, seconds", "traces": "Training traces", "steps": "Optimizer steps"}
@@ -36,6 +37,10 @@ class Run:
     """By the keys of `COSTS`; None where it is not known, or where nothing was trained."""
     decoding: str = "greedy"
     """How the answers judged were found."""
+    flips_from_start: Flips | None = None
+    """Greedy answers that turned right or wrong against the start model, as `from_start`."""
+    flips_from_first: Flips | None = None
+    """The same against the run that `from_first` is against."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +91,19 @@ def value_of(metrics: Estimates | None, key: str) -> float | None:
     return None if found is None else found.value
 
 
+def flipped(data: Comparison) -> list[tuple[str, str, Flips]]:
+    """List run, what it is held against, and the answers that flipped: first against the start model."""
+    runs = [run for group in data.groups for run in group.runs]
+    against_start = [(run.name, data.start_name or "", run.flips_from_start) for run in runs]
+    against_first = [(run.name, data.groups[0].label, run.flips_from_first) for run in runs]
+    return [(name, other, found) for name, other, found in [*against_start, *against_first] if found is not None]
+
+
+def p_value(found: Flips) -> str:
+    """Write a p-value, a tiny one as a bound."""
+    return "< 0.0001" if found.p_value < 1e-4 else f"{found.p_value:.4f}"
+
+
 def render(data: Comparison) -> str:
     """Write the whole page; text from data is escaped."""
     claim, evidence = _headline(data)
@@ -95,6 +113,7 @@ def render(data: Comparison) -> str:
         ("measures", "Confidence measures side by side", _measures(data)),
         ("start", f"Against {reference}", _differences(data, start=True)),
         ("first", f"Against {esc(data.groups[0].label)}", _differences(data, start=False)),
+        ("flips", "Answers that flipped", _flips(data)),
         ("cost", "What it cost", _cost(data)),
         ("runs", "The runs", _runs(data)),
     ]
@@ -239,6 +258,22 @@ def _withheld(data: Comparison) -> str:
     for key, reason in data.withheld.items():
         reasons.setdefault(reason, []).append(METRICS[key].label)
     return "".join(f'<p class="quiet">{NOTHING} {", ".join(of)}: {esc(why)}.</p>' for why, of in reasons.items())
+
+
+def _flips(data: Comparison) -> str:
+    rows = [
+        f'<tr><th scope="row">{esc(name)}</th><td>{esc(other)}</td><td>{found.lost:,}</td><td>{found.gained:,}</td>'
+        f"<td>{esc(p_value(found))}</td></tr>"
+        for name, other, found in flipped(data)
+    ]
+    if not rows:
+        return ""
+    words = (
+        "<p>Problems whose greedy answer was right on one side and wrong on the other, and McNemar's exact two-sided "
+        "test of whether it is as likely one way as the other. The p-values are not corrected for how many there are."
+        "</p>"
+    )
+    return words + _table(("Against", "Right to wrong", "Wrong to right", "Exact p"), rows, "Run")
 
 
 def _cost(data: Comparison) -> str:
