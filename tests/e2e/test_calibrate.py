@@ -138,7 +138,9 @@ def evaluation(checkpoint: Path, out: Path) -> Ended:
 def evaluated(checkpoint: Path, out: Path) -> dict[str, Any]:
     ended = evaluation(checkpoint, out)
     assert ended.code == 0, ended.err
-    return summary(out)["before"]
+    metrics = summary(out)["before"]
+    assert ("ECE, recalibrated" in ended.err) == ("ece_recalibrated" in metrics)
+    return metrics
 
 
 def test_an_evaluation_finds_the_new_confidence(done: tuple[str, Path, Ended], tmp_path: Path):

@@ -53,6 +53,12 @@ SHOWN = (
     ("entropy", "entropy, nats"),
     ("length", "length, tokens"),
 )
+RECALIBRATED = (
+    ("ece_recalibrated", "ECE, recalibrated"),
+    ("brier_recalibrated", "Brier, recalibrated"),
+    ("auroc_recalibrated", "AUROC, recalibrated"),
+)
+"""Shown below the others, where `inward calibrate` left a confidence with the checkpoint."""
 CURVE = ("entropy", "greedy_accuracy", "sampled_accuracy", "pass_at_k", "ece")
 """Metrics shown for every mix; keys of `SHOWN`."""
 
@@ -134,7 +140,8 @@ def show_summary(summary: Mapping[str, Any]) -> None:
     table.add_column("")
     for column in ("before", "after", "difference") if after else ("value",):
         table.add_column(column, justify="right", no_wrap=True)
-    for key, label in SHOWN:
+    recalibrated = [row for row in RECALIBRATED if row[0] in before and (not after or row[0] in after)]
+    for key, label in [*SHOWN, *recalibrated]:
         cells = [_cell(before[key])]
         if after:
             cells += [_cell(after[key]), _cell(difference[key], signed=True)]
