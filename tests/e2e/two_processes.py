@@ -5,10 +5,11 @@ import os
 import sys
 from pathlib import Path
 
+import torch.distributed
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from inward.answers import AnswerSettings
-from inward.methods.watching import Monitor
+from inward.methods.watching import Monitor, answers_by_prompt
 from inward.models import ModelSettings
 from inward.tasks import arithmetic
 from inward.train import GroupPolicySettings, IntrinsicReward, certainty, group_policy
@@ -35,7 +36,8 @@ def main(start: Path, folder: Path) -> None:
     reward = certainty("self_certainty")
     reference = AutoModelForCausalLM.from_pretrained(start).eval()
     eos = AutoTokenizer.from_pretrained(start).eos_token_id
-    monitor = Monitor(answer=ANSWER, eos_ids=[eos], start=reference, kl_traces=6, temperature=1.0)
+    answers = answers_by_prompt(arithmetic.prompts(6, 0), ANSWER)
+    monitor = Monitor(answers=answers, eos_ids=[eos], start=reference, kl_traces=6, temperature=1.0)
 
     def watch(traces, rewards, policy):
         rows = zip(
@@ -61,6 +63,9 @@ def main(start: Path, folder: Path) -> None:
         log=logs.append,
     )
     (folder / f"{rank}.json").write_text(json.dumps({"steps": steps, "logs": logs, "told": told}))
+    # A process that ends with the group still open can abort in gloo's own threads.
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

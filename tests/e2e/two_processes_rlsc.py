@@ -5,6 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+import torch.distributed
+
 from inward.models import ModelSettings, load
 from inward.sample import SamplingSettings, sample
 from inward.tasks import arithmetic
@@ -56,6 +58,9 @@ def main(start: Path, folder: Path, loss: str) -> None:
         log=logs.append,
     )
     (folder / f"{rank}.json").write_text(json.dumps({"drawn": drawn, "logs": logs, "told": told, "steps": steps}))
+    # A process that ends with the group still open can abort in gloo's own threads.
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -167,8 +167,9 @@ def self_confidence(
         if accelerator.is_main_process:
             with evaluating(policy):
                 # A copy, since saving merges adapters.
-                written = copy.deepcopy(parts.trained)
-                answer = [at_checkpoint(step, policy, lambda out: save(written, start, out, model))]
+                answer = [
+                    at_checkpoint(step, policy, lambda out: save(copy.deepcopy(parts.trained), start, out, model))
+                ]
         return bool(broadcast_object_list(answer)[0])
 
     fixed = None if settings.regenerate else drawn(0)
