@@ -65,6 +65,8 @@ ALIKE = [
     ("2^{100}", "1267650600228229401496703205377"), ("\\frac{3}{4}\\pi", "0.75\\pi"), ("1/2 + 1/3", "5/6"),
     ("2:3", "2/3"), ("2:1", "1:2"), ("10^{100}", "10^{101}"), ("e^{2x}", "(e^x)^2"), ("101_2", "101"),
     ("1234_5", "1234_5"), ("\\sqrt{x^2}", "x"), ("12", "12_{10}"), ("(312,123,231)", "(312, 123, 231)"),
+    ("3", "3, 3"), ("x<2", "x \\leq 2"), ("x<2", "y<2"), ("5", "5, 6"), ("-x", "x"), ("a, b", "b, a"),
+    ("(-\\infty,2)\\cup(3,\\infty)", "x \\le 2 or x>3"), ("(1,2),(3,4)", "(3,4),(1,2)"), ("2:3", "3:2"),
     ("\\lceil n/2 \\rceil+1", "\\lceil n/3 \\rceil+1"), ("\\lfloor x \\rfloor", "x"),
 ]
 
@@ -85,7 +87,12 @@ DIFFERENT: dict[str, list[tuple[str, str, bool | None]]] = {
     "Bases": [("101_2", "101_3", False), ("11_2", "3", True)],
     "Infinity in other words": [("\\infty", "∞", True), ("(-\\infty, 2)", "(-∞,2)", True)],
     "Relations and intervals": [("(-\\infty,5)", "x<5", True), ("[1,2]", "1 \\le x \\le 2", True),
-                                ("(1,2)", "1<x<2", True)],
+                                ("(1,2)", "1<x<2", True), ("(2,3)", "x>2 and x<3", True),
+                                ("(-\\infty,2)\\cup(3,\\infty)", "x<2 or x>3", True),
+                                ("x<2 or x>3", "(-\\infty,2)\\cup(3,\\infty)", True),
+                                ("(-\\infty,2)\\cup(2,\\infty)", "x \\neq 2", True)],
+    "Dates": [("2020-01-02", "2020-02-01", False)],
+    "Signs as they are typed": [("-5", "–5", True), ("3\\sqrt{2}", "3√2", True)],
     "Angle brackets": [("\\langle 1,2\\rangle", "(1,2)", True)],
     "What cannot be read is not read in part": [("9", "9^{", False)],
     "Too large or too long": [("9^{9^9}", "1", None), ("1", "9^{9^{9^9}}", None), ("99999999!", "1", None)],

@@ -9,14 +9,15 @@ Kinds of answer
     number   the last of, in this order of preference: `#### x`, `\boxed{x}`, "answer is x", any number. A place that
              begins with a number means that number, or the result after the last "=" of its clause; else the last
              number of the sentence is meant. Currency, units and per cent are not part of it. Digits written onto a
-             letter or an exponent (x2, H2O, m^2) and versions (3.11.2) are no number. A box with algebra in it,
+             letter or an exponent (x2, H2O, m^2) and versions (3.11.2) are no number. "1 1/2", "3 \times 10^5" and
+             "5 million" are one. "not 5" is not meant, and "5 or 6" means none. A box with algebra in it,
              `\boxed{2\sqrt{3}}`, is the answer as a whole.
     latex    the last balanced `\boxed{}` or `\fbox{}`; else what follows the last "answer is" where it is mathematics
              alone, or begins with mathematics between signs of its own; else as number, where no mathematics between
              signs stands after that number.
     choice   the label in the last statement ("answer is (B)", `\boxed{B}`, `#### B`, "B is correct"); else the last
              label standing apart ("(B)", "B.", "**B**", "option B", alone on a line, at the very end). Case counts.
-             One of several that are offered, "A or B", is not chosen.
+             One of several that are offered, "A or B", is not chosen, nor is one that is taken back, "A is wrong".
     text     what follows the last "answer is", to the end of the sentence or line.
     auto     latex if there is a box; else the number after `####`, or the text after it on the last line; else, after
              the last "answer is", a label, or a number, or the text; else the last "(B)"; else the last number.

@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from fractions import Fraction
 
+from inward.answers.doubt import corrected, joined, negated, settled
 from inward.answers.places import HASHES, PHRASE, WINDOW, Range, all_boxes, statement
 
 _SEPARATOR = r"(?:,|\{,\}|,\\!|\\,|[\u202f\u2009])"
@@ -15,6 +16,17 @@ _DIGITS = re.compile(
     rf"(?P<latex>{_FRACTION})"
     rf"|(?:(?<![\w.)])\.)?[0-9]+(?:(?:{_SEPARATOR}|[./])[0-9]+)*(?:[eE][-+−]?[0-9]+(?!\w))?"
 )
+# What makes another number of the digits before it: a proper fraction, a power of ten, groups of digits, a scale word.
+_GROUPS = re.compile(r"[1-9][0-9]{0,2}(?: [0-9]{3}){2,10}(?![\w.,/]*[0-9])")
+_MIXED = re.compile(rf"(?:[ ]|(?=\\))(?:{_FRACTION}|([0-9]{{1,9}})/([0-9]{{1,9}}))(?![\w/.]*[0-9])")
+_POWER_OF_TEN = re.compile(
+    r"(?:[ ]?(?:\\times|\\cdot|[*×·xX])[ ]?10|(?P<ten>))[ ]?(?:\^|\*\*)[ ]?(?:\{[ ]?(?P<braced>[-+−]?[0-9]{1,3})[ ]?\}"
+    r"|(?P<bare>[-+−]?[0-9]{1,3}))(?![0-9.])"
+)
+_SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_SCALE = re.compile(rf"(?:[ ]|~|\\[ ,]?)?(?:\\text\{{[ ]?)?({'|'.join(_SCALES)})\b\}}?")
+_WIDENING = frozenset("\\^*×·xX~tmb ")
+"""What a wider number goes on with, right after the digits or after a blank."""
 _INTEGER = rf"(?:[1-9][0-9]{{0,2}}(?:{_SEPARATOR}[0-9]{{3}})+|[0-9]+)"
 _NUMBER = re.compile(rf"{_INTEGER}/{_INTEGER}|(?:{_INTEGER}(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+−]?[0-9]+)?")
 _PLAIN = re.compile(r"[0-9.]+(?:[eE][-+−]?[0-9]+)?")
@@ -23,6 +35,11 @@ _MINUS = re.compile(
     r"(?:(?:\A|[^\w\s)\]}%.−–-]|(?:\A|\n|[^0-9\s)\]}%])[ \t]+|\n)(?P<tight>[-−–][$€£¥₹\\]{0,3})"
     r"|=[ ]{0,3}(?P<loose>[-−–][ ]{1,3}[$€£¥₹\\]{0,3}))\Z"
 )
+_MINUS_WORD = re.compile(
+    r"(\bnegative[ \t]|(?:(?<=\bis )|(?<=\bof )|(?<=\bto )|(?<=\bbe )|(?<=[:=] )|\A)minus[ \t])\Z", re.IGNORECASE
+)
+
+_WORDED = re.compile(r"\A(?:minus|negative)\s", re.IGNORECASE)
 
 _CLAUSE_END = re.compile(r"[,;](?![0-9])|(?<=\w)\s\(|\b(?:because|since|as|where|for|when|if)\b")
 _LEAD = re.compile(
@@ -40,7 +57,39 @@ def all_numbers(text: str) -> list[Range]:
             found.append((_with_minus(text, start), stop))
         elif not _ATTACHED.search(text[max(0, start - 4) : start]):
             found.extend((_with_minus(text, start + a), start + b) for a, b in _pieces(run[0]))
-    return found
+    return _widened(text, found)
+
+
+def _widened(text: str, found: list[Range]) -> list[Range]:
+    r"""Take together what is one number: "1 1/2", "1 000 000", "3 \times 10^5", "5 million"."""
+    places: list[Range] = []
+    for start, stop in found:
+        if not places or start >= places[-1][1]:
+            places.append((start, _end(text, start, stop)))
+    return places
+
+
+def _end(text: str, start: int, stop: int) -> int:
+    after = text[stop : stop + 2]
+    if after[:1] not in _WIDENING or (after[:1] == " " and not (after[1:].isdigit() or after[1:] in _WIDENING)):
+        return stop
+    digits = _WORDED.sub("", text[start:stop]).lstrip("-−–$€£¥₹\\ ")
+    groups = _GROUPS.match(text, stop - len(digits)) if len(digits) <= 3 else None
+    if groups:
+        stop = groups.end()
+    mixed = _MIXED.match(text, stop) if digits.isdecimal() else None
+    if mixed and _below_one(mixed):
+        stop = mixed.end()
+    power = _POWER_OF_TEN.match(text, stop)
+    if power and (power["ten"] is None or digits == "10"):
+        return power.end()
+    scale = _SCALE.match(text, stop)
+    return scale.end() if scale else stop
+
+
+def _below_one(fraction: re.Match[str]) -> bool:
+    above, below = (fraction[1] or fraction[3] or fraction[5]), (fraction[2] or fraction[4] or fraction[6])
+    return len(above) < 10 and len(below) < 10 and 0 < int(above) < int(below)
 
 
 def _pieces(run: str) -> Iterator[Range]:
@@ -57,15 +106,36 @@ def _pieces(run: str) -> Iterator[Range]:
 
 def _with_minus(text: str, start: int) -> int:
     """Return where the number begins that has digits at `start`: a minus sign counts, a hyphen does not."""
-    before = text[max(0, start - 16) : start]
+    before = text[max(0, start - 24) : start]
+    word = _MINUS_WORD.search(before) if before[-6:-1].lower() in ("minus", "ative") else None
+    if word:
+        return start - len(word[1])
     minus = _MINUS.search(before) if any(sign in before for sign in "-−–") else None
     return start - len(minus["tight"] or minus["loose"]) if minus else start
 
 
 def plain(text: str, place: Range) -> str:
     """Write the number of a range with digits, ".", "/", "e" and "-" alone."""
-    number = re.sub(_FRACTION, lambda f: f"{f[1] or f[3]}/{f[2] or f[4]}", text[slice(*place)])
-    number = re.sub(r"[^0-9./eE-]", "", number.replace("−", "-").replace("–", "-"))
+    number = text[slice(*place)]
+    power, scale = _POWER_OF_TEN.search(number), _SCALE.search(number)
+    if power:
+        exponent = (power["braced"] or power["bare"]).replace("−", "-").lstrip("+")
+        head = number[: power.start()]
+        return f"{_digits(head if power['ten'] is None else head.removesuffix('10') + '1')}e{exponent}"
+    number = number[: scale.start()] if scale else number
+    mixed = _MIXED.search(number)
+    whole = _digits(number[: mixed.start()]) if mixed else ""
+    if mixed and re.fullmatch("-?[0-9]+", whole):
+        value = int(whole.lstrip("-")) + Fraction(_digits(mixed[0]))
+        written = f"{'-' if whole[0] == '-' else ''}{value}"
+    else:
+        written = _digits(number)
+    return str(Fraction(written) * 10 ** _SCALES[scale[1]]) if scale and len(written) < 100 else written
+
+
+def _digits(number: str) -> str:
+    number = re.sub(_FRACTION, lambda f: f"{f[1] or f[3]}/{f[2] or f[4]}", number)
+    number = re.sub(r"[^0-9./eE-]", "", _WORDED.sub("-", number).replace("−", "-").replace("–", "-"))
     return number.replace("--", "")
 
 
@@ -82,15 +152,42 @@ def number_places(text: str) -> Iterator[Range]:
 def read_number(text: str, numbers: list[Range], start: int, stop: int) -> Range | None:
     """Choose the number that a statement means; `numbers` are those of the whole text."""
     first, after = bisect_left(numbers, (start, 0)), bisect_left(numbers, (stop, 0))
+    while first < after and negated(text, numbers[first][0]):
+        first += 1
     if first == after:
         return None
-    if not _LEAD.fullmatch(text, start, numbers[first][0]):
+    if not _LEAD.fullmatch(text, start, numbers[first][0]) and not negated(text, numbers[first - 1][0] if first else 0):
+        while negated(text, numbers[after - 1][0]):
+            after -= 1
         return numbers[after - 1]
     end = numbers[first][1]
     clause = _CLAUSE_END.search(text, end, max(stop, end))
     equals = text.rfind("=", end, clause.start() if clause else stop)
     result = bisect_left(numbers, (equals, 0))
-    return numbers[result] if equals >= 0 and result < after else numbers[first]
+    if equals >= 0 and result < after:
+        return numbers[result]
+    while first + 1 < after and corrected(text, numbers[first], numbers[first + 1]):
+        first += 1
+    return numbers[first]
+
+
+def decided(text: str, numbers: list[Range], place: Range) -> Range | None:
+    """The number that a choice between several settles on: 6 of "5 or 6, so 6"; None of "5 or 6"."""
+    index = bisect_left(numbers, place)
+    last = index
+    while last + 1 < len(numbers) and _alternatives(text, numbers, last):
+        last += 1
+    if last > index and last + 1 < len(numbers) and settled(text, numbers[last], numbers[last + 1]):
+        return numbers[last + 1]
+    return None if last > index or (index and _alternatives(text, numbers, index - 1)) else place
+
+
+def _alternatives(text: str, numbers: list[Range], index: int) -> bool:
+    one, other = numbers[index], numbers[index + 1]
+    if other[0] - one[1] > WINDOW or not joined(text, one, other):
+        return False
+    a, b = number_value(plain(text, one)), number_value(plain(text, other))
+    return a != b and not (isinstance(a, Fraction) and isinstance(b, Fraction) and b in (a * 100, a / 100))
 
 
 def number_value(number: str) -> Fraction | str:

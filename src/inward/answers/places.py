@@ -16,7 +16,9 @@ LABELS = ("A", "B", "C", "D", "E")
 # Longest stretch after a marker that is searched for the answer: keeps many markers on one line linear.
 WINDOW = 400
 
-HASHES = re.compile(r"(?<!#)####(?!#)[ \t]*[*$€£¥₹\\(]*(?=[-−–$€£¥₹\\.]*[0-9])(?![0-9]+[.)][ \t]+[A-Za-z])")
+HASHES = re.compile(
+    r"(?<!#)####(?!#)[ \t]*[*$€£¥₹\\(]*(?=[-−–$€£¥₹\\.]*(?:[0-9]|[cdt]?frac))(?![0-9]+[.)][ \t]+[A-Za-z])"
+)
 BOX = re.compile(r"\\(?:boxed|fbox)(?:\s*(?P<brace>\{)|[ \t]+(?P<bare>[^\s${}\\]+))")
 IS = r"(?:\b(?:is|(?:would|should|must|will)\s+be)\b(?!\s+not\b)|[:=])"
 GAP = r"(?!\s+(?:choices|options)\b)[^.:=\n0-9]{0,60}?"
@@ -104,13 +106,16 @@ def all_boxes(text: str) -> list[Range]:
 
 def trim_maths(text: str, start: int, stop: int) -> Range:
     """Leave the signs of mathematics out of a range, too; "!" stays, it is a factorial here."""
-    end = stop
-    start, stop = trim(text, start, stop)
-    for opening, closing in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
-        size = len(opening)
-        inside = start + size < stop - size
-        if inside and text.startswith(opening, start) and text.startswith(closing, stop - size):
-            return trim_maths(text, start + size, stop - size)
+    end, inside = stop, True
+    while inside:
+        start, stop = trim(text, start, stop)
+        inside = False
+        for opening, closing in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
+            size = len(opening)
+            if start + size < stop - size and text.startswith(opening, start) and text.startswith(closing, stop - size):
+                start, stop = start + size, stop - size
+                end, inside = stop, True
+                break
     while stop < end and text[stop] == "!" and start < stop:
         stop += 1
     return start, stop
@@ -122,7 +127,10 @@ def choice_patterns(labels: tuple[str, ...]) -> tuple[re.Pattern[str], re.Patter
     if not labels:
         raise SettingsError("labels is empty: give the labels of the options, such as ('A', 'B', 'C', 'D')")
     # "A bird" and "I think" are no labels, "A because ..." is one.
-    word = r"(?![ \t]+(?!(?:because|since|as|and|or|but|for|which|not|in|is|with|while|due|given|so|by)\b)[a-z])"
+    word = (
+        r"(?![ \t]+(?!(?:because|since|as|and|or|but|for|which|not|in|is|with|while|due|given|so|by"
+        r"|rather|instead|though|unlike)\b)[a-z])"
+    )
     edge = r"(?![\w'’+#-]|\.[0-9]|[ \t]*[=^])"
     ordered = sorted(labels, key=len, reverse=True)
     any_label = "|".join(re.escape(label) for label in ordered)
@@ -140,21 +148,15 @@ def choice_patterns(labels: tuple[str, ...]) -> tuple[re.Pattern[str], re.Patter
     apart = re.compile(
         rf"[*(\"'`\[]({any_label})[*)\"'`\]]"
         rf"|^[ \t]*({any_label})(?:[.)](?=\s)|[ \t]*$)"
-        rf"|(?<![\w.'’])({loose})[.)](?=[\s*\"']|\Z)"
+        rf"|(?<![\w.'’])({loose})[.)!](?=[\s*\"']|\Z)"
+        rf"|\A\s*({loose})(?=\s*[,;(!]|\s+(?:because|since|rather)\b)"
+        rf"|(?<![\w.'’])({loose})(?:\)?:?\s+(?:right|correct|true|yes)\b|\s+(?:is|does|fits|works)[.!](?=\s|\Z))"
+        rf"|\b(?i:it)(?:\s+(?i:is|must\s+be|should\s+be|has\s+to\s+be)|['’]s)\s+({label})"
         rf"|(?<![\w.'’])({loose})[\s*.)\"']*\Z"
-        rf"|\b(?i:option|choice|letter|choose|pick|select)\s+({label})",
+        rf"|\b(?i:option|choice|letter|choose|pick|select|say)\s+({label})",
         re.MULTILINE,
     )
     return stated, apart, re.compile(rf"(?<![\w'’.+#-])({label})")
-
-
-@lru_cache(maxsize=64)
-def hedge_patterns(labels: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Return what stands right before, and right after, a label that is one of several offered: "A or B"."""
-    any_label = "|".join(re.escape(label) for label in sorted(labels, key=len, reverse=True))
-    before = re.compile(rf"(?<![\w'’])(?:{any_label})[\s*)\]\"'`]{{0,6}}(?:\b(?:or|and)\b|/)[\s*(\[\"'`]{{0,6}}\Z")
-    after = re.compile(rf"[\s*)\]\"'`]{{0,6}}(?:\b(?:or|and)\b|/)[\s*(\[\"'`]{{0,6}}(?:{any_label})(?![\w'’])")
-    return before, after
 
 
 def last_group(pattern: re.Pattern[str], text: str) -> Range | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from inward.answers.numbers import all_numbers, number_places, plain, read_number
+from inward.answers.doubt import label_patterns, negated, taken_back
+from inward.answers.numbers import all_numbers, decided, number_places, plain, read_number
 from inward.answers.places import (
     ALGEBRA,
     HASHES,
@@ -20,7 +21,6 @@ from inward.answers.places import (
     all_boxes,
     answer_at,
     choice_patterns,
-    hedge_patterns,
     last_group,
     statement,
     trim,
@@ -74,8 +74,13 @@ def _find_number(text: str, strict: bool) -> FoundAnswer | None:
     for start, stop in number_places(text):
         place = read_number(text, numbers, start, stop)
         if place is not None:
-            return answer_at(text, place, plain(text, place))
-    return None if strict else answer_at(text, numbers[-1], plain(text, numbers[-1]))
+            return _number_at(text, decided(text, numbers, place))
+    place = None if strict else next((one for one in reversed(numbers) if not negated(text, one[0])), None)
+    return _number_at(text, place and decided(text, numbers, place))
+
+
+def _number_at(text: str, place: Range | None) -> FoundAnswer | None:
+    return place and answer_at(text, place, plain(text, place))
 
 
 def _find_latex(text: str, strict: bool) -> FoundAnswer | None:
@@ -120,18 +125,38 @@ def _last_maths(text: str, number: FoundAnswer | None) -> FoundAnswer | None:
 def find_choice(text: str, labels: Sequence[str], *, strict: bool = False) -> FoundAnswer | None:
     """Read a label off a text."""
     stated, apart, _ = choice_patterns(tuple(labels))
-    place = _committed(stated, text, labels) or (None if strict else _committed(apart, text, labels))
+    place, open_from = _committed(stated, text, labels, brief=False)
+    if place is None and not strict:
+        place, _ = _committed(apart, text, labels, brief=True, start=open_from)
     return place and answer_at(text, place)
 
 
-def _committed(pattern: re.Pattern[str], text: str, labels: Sequence[str]) -> Range | None:
-    """Where the last label stands that is not one of several: "A or B" chooses neither."""
-    before, after = hedge_patterns(tuple(labels))
-    for match in reversed(list(pattern.finditer(text))):
-        start, stop = match.span(match.lastindex or 0)
-        if not after.match(text, stop) and not before.search(text[max(0, start - 24) : start]):
-            return start, stop
-    return None
+def _committed(
+    pattern: re.Pattern[str], text: str, labels: Sequence[str], *, brief: bool, start: int = 0
+) -> tuple[Range | None, int]:
+    """Where the last label stands that is not taken back later; none where the last one is one of several.
+
+    Returns:
+        The place, and where the last statement that leaves it open begins (0 where none does).
+    """
+    doubt = label_patterns(tuple(labels))
+    back: dict[str, int] | None = None
+    for match in reversed(list(pattern.finditer(text, start))):
+        place = match.span(match.lastindex or 0)
+        if doubt.offered_after.match(text, place[1]) or doubt.offered_before.search(
+            text[max(0, place[0] - 48) : place[0]]
+        ):
+            if brief:
+                continue
+            return None, place[0]
+        correction = doubt.corrected.match(text, place[1])
+        while correction:
+            place = correction.span(1)
+            correction = doubt.corrected.match(text, place[1])
+        back = taken_back(text, tuple(labels), brief=brief) if back is None else back
+        if back.get(text[slice(*place)], -1) < place[0]:
+            return place, 0
+    return None, 0
 
 
 def _find_text(text: str) -> FoundAnswer | None:
@@ -153,14 +178,13 @@ def _find_auto(text: str, labels: Sequence[str], strict: bool) -> FoundAnswer | 
         start, stop = trim(text, line + 4, len(body))
         if start < stop:
             return answer_at(text, (start, stop))
-    stated, _, _ = choice_patterns(tuple(labels))
-    choice, sentence = last_group(stated, text), _find_text(text)
-    if choice and (sentence is None or choice[0] >= sentence.chars.start):
-        return answer_at(text, choice)
+    choice, sentence = find_choice(text, labels, strict=True), _find_text(text)
+    if choice and (sentence is None or choice.chars.start >= sentence.chars.start):
+        return choice
     if sentence:
-        start, stop = sentence.chars.start, sentence.chars.end
-        place = read_number(text, all_numbers(text), start, stop)
-        return answer_at(text, place, plain(text, place)) if place else sentence
+        numbers = all_numbers(text)
+        place = read_number(text, numbers, sentence.chars.start, sentence.chars.end)
+        return _number_at(text, place and decided(text, numbers, place)) or sentence
     if strict:
         return None
     bracketed = re.compile(rf"\(({'|'.join(map(re.escape, labels))})\)")

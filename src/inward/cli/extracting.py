@@ -7,29 +7,42 @@ one answer. How the single answer is found is `inward.answers`' business.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from inward.answers import LABELS, find
-from inward.answers.places import PHRASE, PROSE, WRAPPED, all_boxes, trim_maths
-from inward.equivalence import MAX_EXPRESSION, exact, is_list
-from inward.equivalence.forms import folded, is_prose, plain, visible
+from inward.answers import LABELS, FoundAnswer, find
+from inward.answers.doubt import negated
+from inward.answers.numbers import all_numbers
+from inward.answers.places import PHRASE, PROSE, WRAPPED, Range, all_boxes, statement, trim, trim_maths
+from inward.cli.labels import bare_label, choice, label_of, options_in
+from inward.equivalence import MAX_EXPRESSION, dates, exact, is_list
+from inward.equivalence.forms import is_prose, light, plain, visible
+from inward.equivalence.structure import parts
 from inward.errors import DataError
 from inward.types import AnswerKind
 
 _HASHES = re.compile(r"(?<!#)####(?!#)")
-_OPTION = re.compile(r"(?:^|\n|(?<=\s))\(?([A-J])[).:]\s*(\S[^\n]{0,400}?)(?=\s+\(?[A-J][).:]\s|\n|\Z)")
 _SIMPLE = re.compile(r"[^\\^{}=]*")
-_PER_CENT = re.compile(r"\s?(?:\\?%|per ?cent\b)")
+_ALTERNATIVE = re.compile(r"\b(?:or|no|wait|actually|sorry|mean|rather)\b[^.\n]{0,40}?[0-9]")
+_BOXES_OR = re.compile(r"\}[\s$*,]{0,4}\bor\b[^.\n{}]{0,20}\\boxed\s?\{[^{}]{0,80}\}[^{}]*\Z")
+_ANSWER = re.compile(r"\banswer\b", re.IGNORECASE)
+_CONTRAST = re.compile(r",?\s+(?:not|rather than|instead of|and not|but not)\s.*", re.DOTALL)
+_ASIDE = re.compile(r"[,;](?![0-9])|(?<=\w)\s\(")
+_CLAUSE = re.compile(r"[^,;:\n(<>=]{0,60}")
+_WORDS = re.compile(r"\S+")
+_INCHES = re.compile(r"(?<=[0-9])\s?in\.?\Z")
+_CLOSING = re.compile(r"\A(?:\s?(?:\$|\\\)|\\\])|\*\*)+")
 _DIGIT = re.compile(r"[0-9]")
 _MATHEMATICS = re.compile(r"[0-9\\=^]")
-_LABELLED = re.compile(r"\(?(\w{1,2})(?:[).:]|\s+-)\s+(.*)", re.DOTALL)
 _ALGEBRA = re.compile(r"\\[a-z]|[\^!√π]| [-+*/] ?[0-9A-Za-z]|[0-9][a-z]\b")
 _PREDICATE = re.compile(r"\b(?:is|are|was|were|be|equals?|gives?|get|gets)\s+(?!not\b)([^\n]{1,300}?)\s*[.!]?\s*\Z")
+_THEREFORE = re.compile(
+    r"(?:\A|[.\n]\s{0,3})(?:so|therefore|thus|hence|then|finally|consequently)\b[,:]?\s+([^\n]{1,300}?)\s*[.!]?\s*\Z",
+    re.IGNORECASE,
+)
 _PLAIN_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2}")
-_WORD = re.compile(r"\w+")
 _MAX_BARE = 300
-_MAX_QUESTION = 20_000
+_NEAR = 48
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +71,11 @@ def expected(gold: str, kind: AnswerKind | None, choices: Mapping[str, str], que
         answer = WRAPPED.sub(r"\1", answer).strip() or answer
     if kind != "choice":
         return Expected(gold=answer, kind=kind, options={})
-    options = dict(choices) or _options(question)
+    options = dict(choices) or options_in(question)
     if not options:
-        label = _bare_label(answer)
+        label = bare_label(answer)
         options = dict.fromkeys(LABELS if label in LABELS else (*LABELS, label), "")
-    label = _label_of(answer, options)
+    label = label_of(answer, options)
     if label is None:
         raise DataError(
             f"the gold answer {answer[:80]!r} is neither a label nor the text of an option ({', '.join(options)})"
@@ -82,13 +95,15 @@ def extracted(prediction: str | None, task: Expected, *, strict: bool) -> str | 
         return None
     if task.kind != "choice" and visible(prediction) == visible(task.gold):
         return task.gold
+    if _BOXES_OR.search(prediction) and not is_list(task.gold):
+        return None
     match task.kind:
         case "choice":
-            return _choice(prediction, task.options, strict=strict)
+            return choice(prediction, task.options, strict=strict)
         case "number":
             return _number(prediction, strict=strict)
         case "text":
-            return _text(prediction, strict=strict)
+            return _text(prediction, task.gold, strict=strict)
         case "latex" | "auto":
             return _expression(prediction, strict=strict, several=is_list(task.gold))
 
@@ -106,95 +121,125 @@ def _final(gold: str) -> str:
 
 
 def _kind(gold: str, choices: Mapping[str, str], question: str) -> AnswerKind:
-    label = _bare_label(gold)
-    if choices or (label in _options(question)) or re.fullmatch(r"[A-J]", label):
+    label = bare_label(gold)
+    if dates.read(gold) is not None:
+        return "text"
+    if choices or (label in options_in(question)) or re.fullmatch(r"[A-J]", label):
         return "choice"
     if _SIMPLE.fullmatch(gold) and exact.read(gold, words=True) is not None:
         return "number"
     return "text" if len(gold) <= MAX_EXPRESSION and is_prose(plain(gold)) and "\\" not in plain(gold) else "latex"
 
 
-def _options(question: str) -> dict[str, str]:
-    """Options that stand in the question, "(A) ... (B) ..." or one a line; none unless they are in order from A on."""
-    found = {label: text.strip() for label, text in _OPTION.findall(question[-_MAX_QUESTION:])}
-    return found if len(found) > 1 and "".join(found) == "ABCDEFGHIJ"[: len(found)] else {}
-
-
-def _bare_label(text: str) -> str:
-    return visible(WRAPPED.sub(r"\1", text)).strip(" ()[]{}*.:,$")
-
-
-def _label_of(text: str, options: Mapping[str, str]) -> str | None:
-    """The option that a short text names, by label, by its text, or by both."""
-    bare = _bare_label(text)
-    if bare in options:
-        return bare
-    wanted = folded(WRAPPED.sub(r"\1", text))
-    named = [label for label, option in options.items() if option and _same_text(wanted, option)]
-    if len(named) == 1:
-        return named[0]
-    both = _LABELLED.fullmatch(WRAPPED.sub(r"\1", text).strip())
-    if both and both[1] in options and _same_text(folded(both[2]), options[both[1]]):
-        return both[1]
-    capital = [label for label in options if label.casefold() == bare.casefold()]
-    return capital[0] if len(capital) == 1 else None
-
-
-def _same_text(text: str, option: str) -> bool:
-    if text == folded(option):
-        return True
-    left, right = exact.read(text, words=True), exact.read(option, words=True)
-    return left is not None and right is not None and exact.equal(left, right)
-
-
-def _choice(prediction: str, options: Mapping[str, str], *, strict: bool) -> str | None:
-    labels = tuple(options)
-    named = _label_of(prediction, options) if len(prediction) <= _MAX_BARE else None
-    boxed = _last_boxes(prediction, several=False)
-    if named is None and boxed:
-        named = _label_of(boxed, options)
-    if named is not None:
-        return named
-    found = find(prediction, "choice", labels, strict=True)
-    if found:
-        return found.answer
-    stated = find(prediction, "text")
-    if stated and len(stated.answer) <= _MAX_BARE:
-        named = _label_of(stated.answer, options)
-        if named is not None:
-            return named
-    if strict:
-        return None
-    found = find(prediction, "choice", labels)
-    return found.answer if found else _mentioned(prediction, options)
-
-
-def _mentioned(prediction: str, options: Mapping[str, str]) -> str | None:
-    """The one option whose text stands in the completion."""
-    words = _words(prediction)
-    there = [label for label, text in options.items() if _words(text).strip() and _words(text) in words]
-    return there[0] if len(there) == 1 else None
-
-
-def _words(text: str) -> str:
-    return f" {' '.join(_WORD.findall(text.casefold()))} "
-
-
 def _number(prediction: str, *, strict: bool) -> str | None:
-    if exact.read(prediction, words=True) is not None and not PROSE.search(prediction[:_MAX_BARE]):
-        return prediction.strip()
-    boxed = _last_boxes(prediction, several=False)
-    if boxed and exact.read(boxed, words=True) is not None:
-        return boxed
-    bare = _bare(prediction) if "=" not in prediction else None
-    if bare and _DIGIT.search(bare) and _ALGEBRA.search(bare) and not _PLAIN_WORD.search(WRAPPED.sub("", bare)):
-        return bare
+    boxes = all_boxes(prediction)
+    for stated, stop in _stated_numbers(prediction, boxes, strict=strict):
+        bare = _bare_number(stated)
+        if bare:
+            return _with_unit(bare, _CLOSING.sub("", prediction[stop : stop + _MAX_BARE])) if boxes else bare
     found = find(prediction, "number", strict=strict)
     if found is None:
-        return _bare(prediction) if _DIGIT.search(prediction) else None
-    # The reader leaves per cent out; to a gold answer of 0.5 it matters.
-    per_cent = _PER_CENT.match(prediction, found.chars.end)
-    return found.answer + "%" if per_cent else found.answer
+        return _bare(prediction) if _DIGIT.search(prediction) and not all_numbers(prediction) else None
+    return _measured(prediction, found)
+
+
+def _stated_numbers(text: str, boxes: Sequence[Range], *, strict: bool) -> Iterator[tuple[str, int]]:
+    """The last box and where it ends; else the whole prediction where nothing is announced in it, or what is."""
+    if boxes:
+        yield text[slice(*boxes[-1])], boxes[-1][1] + 1
+        return
+    if not _HASHES.search(text):
+        yield text, len(text)
+    for stated in _statements(text, strict=strict):
+        yield stated, len(text)
+
+
+def _bare_number(text: str) -> str | None:
+    """The text itself, where it is a number with its unit, several numbers in a row, or an expression for one."""
+    start, stop = trim_maths(text, 0, len(text))
+    text = text[start:stop]
+    if not _DIGIT.search(text) or PROSE.search(_INCHES.sub("", text[:_MAX_BARE])) or _ALTERNATIVE.search(text):
+        return None
+    if _is_number_list(text):
+        return text
+    clause = text[: aside.start()] if (aside := _ASIDE.search(text)) else text
+    for one in (clause, text):
+        if exact.read(one, words=True) is not None:
+            return one
+    algebra = _ALGEBRA.search(text) and not _PLAIN_WORD.search(WRAPPED.sub("", text))
+    return text if algebra and "=" not in text and "\n" not in text else None
+
+
+def _is_number_list(text: str) -> bool:
+    """Whether a text is numbers alone, such as "1, 2": it answers none of them."""
+    taken = parts(light(text)) if len(text) <= _MAX_BARE else None
+    return taken is not None and all(exact.read(one, words=True) is not None for one in taken.elements)
+
+
+def _statements(prediction: str, *, strict: bool) -> Iterator[str]:
+    """What is announced without a box, else what the last sentence says something is."""
+    hashes = _HASHES.split(prediction)
+    if len(hashes) > 1:
+        if hashes[-1].strip():
+            yield hashes[-1].strip().splitlines()[0]
+        return
+    phrases = list(PHRASE.finditer(prediction))
+    if phrases:
+        yield prediction[slice(*statement(prediction, phrases[-1].end()))]
+    elif not strict:
+        said = _said(prediction)
+        if said:
+            yield said
+
+
+def _said(prediction: str) -> str | None:
+    """What the last sentence says something is: "x + 1" of "So we get x + 1."."""
+    last = prediction[-_MAX_BARE:]
+    said = _PREDICATE.search(last)
+    if said:
+        return None if negated(last, said.start(1)) else said[1]
+    said = _THEREFORE.search(last)
+    return said[1] if said and not PROSE.search(WRAPPED.sub("", said[1])) else None
+
+
+def _measured(text: str, found: FoundAnswer) -> str:
+    """The number with the per cent, unit or currency that it is written with, where that is known."""
+    start, stop = found.chars.start, found.chars.end
+    before = exact.read(found.answer, words=True)
+    if before is None:
+        return found.answer
+    sign = text[start - 1 : start]
+    if sign and (sign in "€£¥₹" or (sign == "$" and (text[stop : stop + 1] == "$" or text.count("$") == 1))):
+        start -= 1
+    written = _with_unit(text[start:stop], text[stop : stop + _MAX_BARE])
+    earlier = [place for place in all_numbers(text[max(0, start - _NEAR) : start]) if place[1]]
+    for first, _ in earlier[-2:]:
+        # "2 hours and 30 minutes" is one quantity.
+        whole = text[max(0, start - _NEAR) + first : start] + written
+        if exact.read(whole, words=True) is not None:
+            return whole
+    after = exact.read(written, words=True)
+    if after is None or (after.value, after.unit, after.percent) == (before.value, before.unit, before.percent):
+        return found.answer
+    return found.answer + "%" if after.percent and after.value == before.value else written
+
+
+def _with_unit(number: str, following: str) -> str:
+    """The number with what follows it as far as that changes what it means: per cent, or a known unit."""
+    before, following = exact.read(number, words=True), following.replace("**", "")
+    clause = _CLAUSE.match(following)
+    if before is None or clause is None:
+        return number
+    words = [word.end() for word in _WORDS.finditer(clause[0])]
+    for end in reversed(words[:5]):
+        # "18 in total" is no length.
+        if end != words[-1] and following[:end].split()[-1] == "in":
+            continue
+        written = f"{number}{following[:end]}"
+        after = exact.read(written, words=True)
+        if after and (after.value, after.unit, after.percent) != (before.value, before.unit, before.percent):
+            return written.strip()
+    return number
 
 
 def _expression(prediction: str, *, strict: bool, several: bool) -> str | None:
@@ -203,11 +248,28 @@ def _expression(prediction: str, *, strict: bool, several: bool) -> str | None:
         return boxed
     hashes = _HASHES.split(prediction)
     if len(hashes) > 1 and hashes[-1].strip():
-        return hashes[-1].strip().splitlines()[0]
+        return _trimmed(hashes[-1].strip().splitlines()[0])
+    for stated in _statements(prediction, strict=strict):
+        stated = _trimmed(stated)
+        if stated and not PROSE.search(WRAPPED.sub("", stated)) and _is_maths(stated):
+            return stated
     return _bare(prediction) or _last(prediction, "latex", strict=strict)
 
 
-def _text(prediction: str, *, strict: bool) -> str | None:
+def _is_maths(text: str) -> bool:
+    return bool(_MATHEMATICS.search(text) or not _PLAIN_WORD.search(text) or plain(text) == "\\infty")
+
+
+def _trimmed(text: str) -> str:
+    """Without the markup and the full stop around it, and without one pair of signs of mathematics."""
+    start, stop = trim(text, 0, len(text))
+    while stop < len(text) and text[stop] == "!":
+        stop += 1
+    inside = trim_maths(text, start, stop)
+    return text[start:stop] if "$" in text[slice(*inside)] else text[slice(*inside)]
+
+
+def _text(prediction: str, gold: str, *, strict: bool) -> str | None:
     answer = _last_boxes(prediction, several=False)
     hashes = _HASHES.split(prediction)
     if not answer and len(hashes) > 1 and hashes[-1].strip():
@@ -215,9 +277,15 @@ def _text(prediction: str, *, strict: bool) -> str | None:
     if not answer:
         answer = _last(prediction, "text", strict=strict)
     short = prediction.strip()
-    if not answer and len(short) <= _MAX_BARE and "\n" not in short:
+    if not answer and len(short) <= _MAX_BARE and "\n" not in short and not _ANSWER.search(short):
         answer = short
-    return (WRAPPED.sub(r"\1", answer).strip() or answer) if answer else None
+    if answer and dates.read(gold) and not dates.read(answer):
+        return dates.last(answer) or answer
+    if not answer:
+        return None
+    start, stop = trim_maths(answer, 0, len(answer))
+    answer = _CONTRAST.sub("", answer[start:stop])
+    return WRAPPED.sub(r"\1", answer).strip() or answer or None
 
 
 def _last(prediction: str, kind: AnswerKind, *, strict: bool) -> str | None:
@@ -228,10 +296,9 @@ def _last(prediction: str, kind: AnswerKind, *, strict: bool) -> str | None:
         announced = None if words is None or PROSE.search(words.answer) else words
     if announced or strict:
         return announced.answer if announced else None
-    said = _PREDICATE.search(prediction[-_MAX_BARE:])
-    if said and not PROSE.search(WRAPPED.sub("", said[1])) and (kind == "text" or _MATHEMATICS.search(said[1])):
-        start, stop = trim_maths(said[1], 0, len(said[1])) if said[1].count("$") == 2 else (0, len(said[1]))
-        return said[1][start:stop]
+    said = _said(prediction)
+    if said and not PROSE.search(WRAPPED.sub("", said)) and (kind == "text" or _is_maths(said)):
+        return _trimmed(said)
     found = find(prediction, kind)
     return found.answer if found else None
 

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from inward.equivalence import exact, pool
+from inward.equivalence import dates, exact, pool
 from inward.equivalence.expressions import same_latex
 from inward.equivalence.forms import MAX_EXPRESSION, folded, light, plain, unlabelled, visible
 from inward.equivalence.structure import parts, without_lead
@@ -78,7 +78,7 @@ def _same_number(answer: str, gold: str) -> bool | None:
     if left is not None and right is not None:
         return exact.equal(left, right)
     if right is None:
-        return True if folded(answer) == folded(gold) else None
+        return True if canonical(answer, "text") == canonical(gold, "text") else None
     return same_latex(answer, gold) if _ALGEBRA.search(answer) else False
 
 
@@ -138,7 +138,8 @@ def canonical(answer: str, kind: AnswerKind) -> str:
         case "choice":
             return visible(answer).strip(" ()[]{}*.:,")
         case "text":
-            return folded(answer)
+            dated = dates.read(answer)
+            return "-".join(map(str, dated)) if dated else folded(answer)
         case "latex" | "auto":
             number = exact.read(answer, words=False)
             if number is not None:

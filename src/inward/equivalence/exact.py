@@ -35,13 +35,19 @@ _REPEATING = re.compile(r"([0-9]*)\.([0-9]*)\\overline ?\{([0-9]+)\}")
 _PLAIN = re.compile(r"([0-9]*)(?:\.([0-9]*))?(?:[eE]([-+]?[0-9]{1,15})(?![0-9]))?")
 _SPACED = re.compile(r"(?<![0-9.])([1-9][0-9]{0,2}(?: [0-9]{3})+)(?![0-9])")
 _PER_CENT = re.compile(r" ?(?:\\?%|per ?cent(?:age points?)?|percentage|pct)")
+# Of money: $5M.
+_LETTERS = {letter: Fraction(10) ** power for letter, power in (("k", 3), ("m", 6), ("mn", 6), ("b", 9), ("bn", 9))}
+_SCALE_LETTER = re.compile(r" ?(k|m|mn|b|bn)[ .]*", re.IGNORECASE)
+_MINUS = re.compile(r"\A(?:minus|negative) (?=[0-9.\\$])", re.IGNORECASE)
+_PIECES = re.compile(r"(?<=[A-Za-z.]),? (?:and )?(?=[0-9])")
 _BASE = re.compile(r"\(?([0-9A-Za-z]+)\)?_\{?([0-9]{1,2})\}?")
 # A word or several, with powers of units and abbreviations; "x", a factor, is none.
 _ANY_UNIT = re.compile(r"(?! ?[xyzn]\Z)(?!.* [-*/] )[^\d+=<>|{}\[\]\\!~&#@_^]{0,60}(?:(?<=[A-Za-z])\^\{?[23]\}?)?")
 _WRAPPED_UNIT = re.compile(
     r"(?: ?\\(?:text|textrm|textbf|mathrm|operatorname|mbox) ?"
     r"\{([^{}\\+=<>|]{0,60}(?:\\?%|\^\{?-?[23]\}?)?[^{}\\+=<>|]{0,60})\}(?: ?\^ ?\{?-?[23]\}?)?"
-    r"|( [A-Za-z]+(?:[ /][A-Za-z]+){0,4}(?:\^\{?[23]\}?)?)|([A-Za-z]{2,15}(?:\^\{?[23]\}?)?| ?[°¢€£¥₹])"
+    r"|( [A-Za-z]+(?:[ /][A-Za-z]+){0,4}(?:\^\{?[23]\}?)?)"
+    r"|([A-Za-z]{2,15}(?:/[A-Za-z]{1,15})?(?:\^\{?[23]\}?)?| ?[°¢€£¥₹])"
     r"| ?(\^ ?\{? ?\\circ ?\}?|\\degrees?))[ .]*"
 )
 _NO_UNIT = frozenset(["and", "or", "sin", "cos", "tan", "log", "ln", "exp", "mod", "pi", "of", "to", "by", "in"])
@@ -78,6 +84,8 @@ def read(text: str, *, words: bool) -> Number | None:
     text = light(text) if short else without_thousands(visible(text).replace("−", "-"))
     if short:
         text = _SPACED.sub(lambda match: match[1].replace(" ", ""), text)
+    if text[:1] in "mMnN":
+        text = _MINUS.sub("-", text)
     sign = _SIGN.match(text)
     assert sign is not None
     negative = (sign[1] + sign[3]).count("-")
@@ -87,11 +95,12 @@ def read(text: str, *, words: bool) -> Number | None:
     if body is None:
         return None
     digits, exponent, value, decimal, end = body
-    tail = _tail(text[end:], words=words)
-    if tail is None:
-        return None
-    percent, unit, factor = tail
     marker = (sign[2] or currency)[-1:]
+    letter = _SCALE_LETTER.fullmatch(text, end) if marker else None
+    tail = (False, None, _LETTERS[letter[1].lower()]) if letter else _tail(text[end:], words=words)
+    if tail is None:
+        return _compound(text) if short and words else None
+    percent, unit, factor = tail
     if value is None:
         form, value = _written(digits, exponent)
     else:
@@ -101,9 +110,9 @@ def read(text: str, *, words: bool) -> Number | None:
         form = str(value)
     if negative and form != "0":
         form, value = f"-{form}", None if value is None else -value
-    return Number(
-        form=form, value=value, decimal=decimal, percent=percent, unit=unit or (units.read(marker) if marker else None)
-    )
+    if marker and unit is None:
+        unit = (units.read(marker + text[end:]) if end < len(text) else None) or units.read(marker)
+    return Number(form=form, value=value, decimal=decimal, percent=percent, unit=unit)
 
 
 _Body = tuple[str, int, Fraction | None, bool, int]
@@ -159,7 +168,30 @@ def _tail(text: str, *, words: bool) -> tuple[bool, Unit | None, Fraction | None
         return None
     first, _, after = inside.partition(" ")
     factor = units.scale(first)
-    return False, units.read(after if factor else inside), factor
+    return False, units.leading(after if factor else inside), factor
+
+
+def _compound(text: str) -> Number | None:
+    """A quantity in several units: "5 feet 6 inches" is 5.5 feet, "2 hours and 30 minutes" is 2.5 hours."""
+    pieces = _PIECES.split(text)
+    if not 2 <= len(pieces) <= 4:
+        return None
+    total, last, found = Fraction(0), None, [read(piece, words=True) for piece in pieces]
+    for piece, one in zip(pieces, found, strict=True):
+        if one is None or one.value is None or one.unit is None or one.percent:
+            return None
+        # "5 cm or 50 mm" is no sum.
+        if piece is not pieces[-1] and units.read(piece.lstrip("0123456789./ ")) is None:
+            return None
+        if last is not None and (one.unit[0] != last[0] or one.unit[1] >= last[1] or one.value < 0):
+            return None
+        last = one.unit
+        total += one.value * one.unit[1]
+    first = found[0]
+    assert first is not None and first.unit is not None
+    value = total / first.unit[1]
+    decimal = any(one is not None and one.decimal for one in found)
+    return Number(form=str(value), value=value, decimal=decimal, percent=False, unit=first.unit)
 
 
 def _is_unit(text: str, *, after_blank: bool) -> bool:
@@ -187,9 +219,11 @@ def equal(left: Number, right: Number) -> bool:
     """Compare two numbers; see the package's docstring for units, per cent and rounding."""
     a, b = left.value, right.value
     if left.unit and right.unit and left.unit != right.unit:
-        if left.unit[0] != right.unit[0] or a is None or b is None:
+        comparable = units.comparable(left.unit, right.unit)
+        if comparable is False or a is None or b is None:
             return False
-        return _near(a * left.unit[1], b * right.unit[1], rounded=left.decimal or right.decimal)
+        if comparable:
+            return _near(a * left.unit[1], b * right.unit[1], rounded=left.decimal or right.decimal)
     if left.form == right.form:
         return True
     if a is None or b is None:

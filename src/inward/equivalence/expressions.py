@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 
-from inward.equivalence import exact, pool, structure, units
+from inward.equivalence import dates, exact, pool, relations, structure, units
 from inward.equivalence.forms import MAX_EXPRESSION, folded, is_prose, light, plain, unlabelled, visible
 from inward.equivalence.structure import Parts
 
@@ -46,17 +46,21 @@ def _same(answer: str, gold: str, depth: int) -> bool | None:
         return True
     if is_prose(plain(gold)):
         return folded(plain(answer)) == folded(plain(gold))
+    dated = dates.read(plain(gold))
+    if dated is not None:
+        return dates.read(plain(answer)) == dated
     answer, gold = structure.without_lead(*(light(text).rstrip(" .,;") for text in (answer, gold)))
     based = exact.same_in_base(answer, gold)
     if based is not None:
         return based
+    answer, gold = _as_intervals(answer, gold)
     ours, theirs = (structure.parts(text) for text in (answer, gold))
     if theirs is not None and ours is not None and depth < _MAX_DEPTH:
         return _same_parts(ours, theirs, depth + 1)
     for one, other, whole in ((ours, theirs, gold), (theirs, ours, answer)):
         if one is None or other is not None:
             continue
-        if one.kind in ("set", "list") and len(one.elements) == 1:
+        if one.kind in ("set", "list") and len(set(map(_form, one.elements))) == 1:
             return _same(one.elements[0], whole, depth + 1) if one is ours else _same(whole, one.elements[0], depth + 1)
         if exact.read(whole, words=False) is not None:
             return False
@@ -64,6 +68,18 @@ def _same(answer: str, gold: str, depth: int) -> bool | None:
     if left is not None and right is not None:
         return exact.equal(left, right)
     return _same_expression(answer, gold)
+
+
+def _as_intervals(answer: str, gold: str) -> tuple[str, str]:
+    """Write relations as intervals, on both sides where they speak of the same variable, else where one side does."""
+    one, other = relations.as_intervals(answer), relations.as_intervals(gold)
+    if one and other:
+        return (one[1], other[1]) if one[0] == other[0] else (answer, gold)
+    if one and (gold.startswith(("(", "[")) or "\\cup" in gold):
+        return one[1], gold
+    if other and (answer.startswith(("(", "[")) or "\\cup" in answer):
+        return answer, other[1]
+    return answer, gold
 
 
 def _same_expression(answer: str, gold: str) -> bool | None:

@@ -36,7 +36,9 @@ _LIGHT = (
     (re.compile(r"(?<![A-Za-z\\])(?:np\.|math\.)?(?=(?:arc)?(?:sin|cos|tan) ?\(|(?:log|ln|exp) ?\()"), r"\\"),
     (re.compile(r" +"), " "),
 )
-_SIGNS = str.maketrans({"−": "-", "–": "-", "π": "\\pi ", "％": "%", "，": ",", "（": "(", "）": ")", "＄": "$"})
+_SIGNS = str.maketrans(
+    {"−": "-", "–": "-", "π": "\\pi ", "％": "%", "，": ",", "²": "^2", "³": "^3", "（": "(", "）": ")", "＄": "$"}
+)
 _WRAPPER = re.compile(r"\\(?:text|textbf|textrm|textit|mathrm|mathbf|operatorname|mbox) ?\{([^{}]*)\}")
 _STYLE = (
     (re.compile(r"\^ ?\{? ?\\circ ?\}?|\\degrees?(?![A-Za-z])|°|\\?%"), ""),
