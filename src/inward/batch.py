@@ -13,6 +13,7 @@ from torch import Tensor
 from inward.types import Span, TraceSignals
 
 SIGNALS = ("logprob", "entropy", "self_certainty", "disparity")
+"""The signals that records keep."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,12 @@ class TokenSignals:
     disparity: Float[Tensor, "N C"]
     mask: Bool[Tensor, "N C"]
     """True on completion tokens."""
+    top1: Float[Tensor, "N C"] | None = None
+    """Largest probability of a word; None, as the next two, where signals come from a record."""
+    top2: Float[Tensor, "N C"] | None = None
+    """Second largest probability of a word."""
+    log_collision: Float[Tensor, "N C"] | None = None
+    """log sum_v p_v^2, nats: of the probability that two draws coincide."""
 
 
 def collate(traces: Sequence[TraceSignals]) -> TokenSignals:

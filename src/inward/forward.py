@@ -15,11 +15,13 @@ from weakref import WeakKeyDictionary
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from transformers.modeling_utils import PreTrainedModel
 
 from inward.batch import SIGNALS, TokenSignals
 from inward.errors import ModelError
 from inward.signals import Head, completion_states, head_logits, head_logprobs, head_signals, token_signals
+from inward.signals.head import shard_dim
 from inward.types import Span
 
 Sequences = Sequence[tuple[Sequence[int], Sequence[int]]]
@@ -27,6 +29,9 @@ Sequences = Sequence[tuple[Sequence[int], Sequence[int]]]
 
 BATCH_TOKENS = 8192
 """Tokens of a batch with its padding: enough to fill a device; an MLP of 20,000 units takes a few times 0.6 GiB."""
+
+CPU_BATCH_TOKENS = 1024
+"""The same on a CPU, where what passes between two layers should stay in the cache."""
 
 LOGIT_BYTES = 256 * 2**20
 """Most float32 logits held at once where the model's own are used."""
@@ -63,7 +68,7 @@ def sequence_signals(model: nn.Module, sequences: Sequences, pad_id: int, *, tem
     if not written:
         return TokenSignals(**columns, mask=mask)
     head = _usable_head(model, sequences[written[0]])
-    limit = BATCH_TOKENS if head else LOGIT_BYTES // (4 * cast(Any, model).config.get_text_config().vocab_size)
+    limit = batch_tokens(_device(model)) if head else _logit_tokens(model)
     for rows in batches(sequences, written, limit):
         made = _forward(model, head, [sequences[row] for row in rows], pad_id, temperature)
         length = made.mask.shape[1]
@@ -115,7 +120,7 @@ def span_states(
         be read, None in place of the head and the model's own logits in place of the states, with a warning.
     """
     head = _usable_head(model, sequences[0])
-    limit = BATCH_TOKENS if head else LOGIT_BYTES // (4 * cast(Any, model).config.get_text_config().vocab_size)
+    limit = batch_tokens(_device(model)) if head else _logit_tokens(model)
     found: dict[int, Tensor] = {}
     for rows in batches(sequences, range(len(sequences)), limit):
         states, _, _ = _states(model, head, [sequences[row] for row in rows], pad_id)
@@ -137,8 +142,8 @@ def head_of(model: nn.Module, *, trainable: bool = False) -> Head:
         trainable: whether gradients reach its weight.
 
     Raises:
-        ModelError: the last layer is not a plain matrix in memory (an adapter on it, quantised or sharded weights),
-            or the model puts more in front of its backbone than token ids.
+        ModelError: the last layer is not a plain matrix in memory (an adapter on it, quantised weights, a sharding that
+            cuts rows), or the model puts more in front of its backbone than token ids.
     """
     plain = _without_adapter(model)
     layer: Any = plain.get_output_embeddings() if isinstance(plain, PreTrainedModel) else None
@@ -149,8 +154,8 @@ def head_of(model: nn.Module, *, trainable: bool = False) -> Head:
     if not isinstance(layer, nn.Linear) or type(layer).forward is not nn.Linear.forward or "forward" in vars(layer):
         raise ModelError(f"the last layer of {name} is no plain linear layer but {type(layer).__name__}")
     weight, bias = layer.weight, layer.bias
-    if type(weight.detach()) is not Tensor or weight.ndim != 2 or weight.is_meta or not weight.is_floating_point():
-        raise ModelError(f"the weight of the last layer of {name} is sharded, offloaded or quantised")
+    if not _readable(weight) or weight.ndim != 2 or weight.is_meta or not weight.is_floating_point():
+        raise ModelError(f"the weight of the last layer of {name} is sharded by columns, offloaded or quantised")
     config = cast(Any, plain).config.get_text_config()
     return Head(
         weight=weight if trainable else weight.detach(),
@@ -158,6 +163,18 @@ def head_of(model: nn.Module, *, trainable: bool = False) -> Head:
         scale=_scale(config),
         softcap=getattr(config, "final_logit_softcapping", None),
     )
+
+
+def _readable(weight: Tensor) -> bool:
+    """Whether it is a plain tensor, or one whose rows are whole in some process each."""
+    plain = weight.detach()
+    if not isinstance(plain, DTensor):
+        return type(plain) is Tensor
+    try:
+        shard_dim(plain.placements)
+    except ValueError:
+        return False
+    return True
 
 
 def _without_adapter(model: Any) -> nn.Module:
@@ -231,6 +248,16 @@ def _close(given: Tensor, expected: Tensor, tolerance: float) -> bool:
         torch.isclose(given, expected.to(given.device), rtol=0.0, atol=tolerance * largest, equal_nan=True).all().item()
         is True
     )
+
+
+def batch_tokens(device: torch.device) -> int:
+    """Most tokens of a batch, its padding included, where no logits are held."""
+    return CPU_BATCH_TOKENS if device.type == "cpu" else BATCH_TOKENS
+
+
+def _logit_tokens(model: nn.Module) -> int:
+    """Most tokens of a batch where the model's own logits are."""
+    return LOGIT_BYTES // (4 * cast(Any, model).config.get_text_config().vocab_size)
 
 
 def _device(model: nn.Module) -> torch.device:

@@ -1,4 +1,12 @@
-"""What inward assumes of transformers and PEFT: backbone and last layer, called alone, give the model's own logits."""
+"""What inward assumes of transformers and PEFT: backbone and last layer, called alone, give the model's own logits.
+
+And of PyTorch and Triton: how a DTensor deals rows out, and that kernels compute what they say.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -170,3 +178,27 @@ def test_a_learned_prompt_is_refused():
     policy = get_peft_model(build("Llama"), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2))
     with pytest.raises(ModelError, match="learned prompt"):
         head_of(policy)
+
+
+def printed(*command, **environment):
+    ended = subprocess.run(
+        [sys.executable, *command],
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    return ended.stdout
+
+
+def test_a_head_dealt_out_to_two_processes():
+    """Equal and unequal tokens, all words or fewer (so few that the second process has none), with gradients."""
+    run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    assert "agree" in printed(*run, str(Path(__file__).with_name("sharded_head.py")))
+
+
+def test_kernels_in_tritons_interpreter():
+    """The interpreter must be chosen before Triton is first imported, so in a process of its own."""
+    pytest.importorskip("triton", reason="Triton is not installed; on Linux the dev extra brings it")
+    assert "agree" in printed(str(Path(__file__).with_name("triton_interpreter.py")), TRITON_INTERPRET="1")
