@@ -69,6 +69,9 @@ CONFIDENCE: dict[str, Measure] = {
     "self_certainty": self_certainty,
 }
 
+FULL_DISTRIBUTION = ("neg_entropy", "self_certainty")
+"""Measures that need the probability of every token of the vocabulary, not only of the most probable ones."""
+
 OptionMeasure = Callable[[Tensor, Tensor], Tensor]
 
 

@@ -1,8 +1,9 @@
 """Traces in, scored traces out: find each final answer and compute every measure.
 
-Signals recorded while sampling are used as they are. Traces from elsewhere get theirs from one forward pass of a
-model, which agrees with the recorded ones (a test holds the two to 1e-4 in float32). The measures of options take one
-more forward pass, since no signal keeps the probabilities of the options that were not chosen.
+Signals recorded while sampling are used as they are; where a server sent top log-probabilities alone, the measures of
+the full distribution are left out. Traces from elsewhere get theirs from one forward pass of a model, which agrees with
+the recorded ones (a test holds the two to 1e-4 in float32). The measures of options take one more forward pass, since
+no signal keeps the probabilities of the options that were not chosen.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from inward import answers
 from inward.answers import AnswerSettings, FoundAnswer
 from inward.batch import collate, span_mask, spread
-from inward.confidence import CONFIDENCE, OPTION_CONFIDENCE
+from inward.confidence import CONFIDENCE, FULL_DISTRIBUTION, OPTION_CONFIDENCE
 from inward.errors import DataError, ModelError, SettingsError
 from inward.forward import sequence_signals, span_states
 from inward.models import Policy, evaluating
@@ -104,7 +105,10 @@ def _score_traces(traces: Sequence[Trace], settings: AnswerSettings) -> Iterator
     mask = span_mask(spans, signals.mask.shape[1])
     measures = {name: measure(signals, mask).tolist() for name, measure in CONFIDENCE.items()}
     for row, (trace, one, span) in enumerate(zip(traces, found, spans, strict=True)):
-        values = {name: float(column[row]) for name, column in measures.items()}
+        partial = trace.signals is not None and _is_partial(trace.signals)
+        values = {
+            name: float(column[row]) for name, column in measures.items() if not (partial and name in FULL_DISTRIBUTION)
+        }
         if trace.completion_ids and not all(map(math.isfinite, values.values())):
             bad = ", ".join(name for name, value in values.items() if not math.isfinite(value))
             raise DataError(
@@ -119,6 +123,12 @@ def _score_traces(traces: Sequence[Trace], settings: AnswerSettings) -> Iterator
             answer_partial=one.partial if one else False,
             measures=values,
         )
+
+
+def _is_partial(signals: TraceSignals) -> bool:
+    """Whether only top log-probabilities are known: a server sends no more. NaN logits leave no logprob either."""
+    unknown = (*signals.entropy, *signals.self_certainty)
+    return bool(unknown) and all(map(math.isnan, unknown)) and all(map(math.isfinite, signals.logprob))
 
 
 def _answer(trace: Trace, settings: AnswerSettings) -> FoundAnswer | None:

@@ -1,20 +1,24 @@
 """What a trace is must not depend on how it was computed: batch, padding, cache, memory, second pass."""
 
+import copy
 import dataclasses
 import json
+import math
 import shutil
 from collections import Counter
 
 import pytest
 import torch
 
-from inward import models
+from inward import answers, models
+from inward.answers import AnswerSettings
 from inward.batch import SIGNALS
 from inward.errors import DataError, SettingsError
 from inward.models import ModelSettings
-from inward.sample import SamplingSettings, sample
+from inward.sample import SamplingSettings, fitting, probe, sample
 from inward.sample import decode as decoding_module
 from inward.score import forward_signals
+from inward.signals import completion_logits
 from inward.types import FinishReason, Prompt, Source
 
 CPU = ModelSettings(device="cpu")
@@ -53,6 +57,125 @@ def test_recorded_signals_equal_a_forward_pass_on_a_trained_model(shared):
     assert_close(traces, forward_signals(traces, stories))
 
 
+def test_greedy_tokens_are_those_of_plain_generation_and_signals_those_of_float64(shared):
+    """Prompts of unlike length in one batch, beside `generate` on each alone and a forward pass in double precision."""
+    stories = models.load(shared("models/stories260K"), CPU)
+    texts = ("Once upon a time", "Tom", "The dog was very sad. He said to the girl that he was")
+    prompts = [Prompt(id=text, text=text) for text in texts]
+    settings = SamplingSettings(strategy="sample", group_size=3, max_completion_tokens=40)
+    made = list(sample(prompts, stories, dataclasses.replace(settings.params(stories, 0), strategy="evaluate")))
+    assert [group.prompt for group in made] == prompts
+    exact = copy.deepcopy(stories.model).double()
+    for group in made:
+        greedy, prompt = group.traces[0], torch.tensor([group.traces[0].prompt_ids])
+        plain = stories.model.generate(  # pyright: ignore[reportCallIssue]
+            prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=40, do_sample=False
+        )
+        assert greedy.completion_ids == tuple(plain[0, prompt.shape[1] :].tolist())
+        for trace in group.traces:
+            tokens = torch.tensor([trace.completion_ids])
+            with torch.no_grad():
+                logits = exact(torch.cat([prompt, tokens], 1)).logits
+            aligned = completion_logits(logits, tokens.shape[1])
+            p = aligned.log_softmax(-1)
+            own = p.gather(-1, tokens[..., None]).squeeze(-1)
+            others = p.scatter(-1, tokens[..., None], -torch.inf).amax(-1)
+            expected = {
+                "logprob": own,
+                "entropy": -(p.exp() * p).sum(-1),
+                "self_certainty": -p.mean(-1) - math.log(p.shape[-1]),
+                "disparity": own.exp() - others.exp(),
+            }
+            for name, values in expected.items():
+                assert getattr(trace.signals, name) == pytest.approx(values[0].tolist(), abs=1e-4), name
+
+
+ASKED = AnswerSettings(kind="text", elicit="missing")
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["cache", "no cache"])
+@pytest.mark.parametrize(("share", "rows"), [(0.25, 16), (0.0, 1)])
+def test_asking_while_the_cache_is_there_gives_what_reading_all_again_gives(shared, monkeypatch, plain, share, rows):
+    """Where rows leave in company, where each leaves by itself, and where no cache can be kept."""
+    stories = models.load(shared("models/stories260K"), CPU)
+    stories = dataclasses.replace(stories, eos_ids=(*stories.eos_ids, *stories.tokenizer(".")["input_ids"][-1:]))
+    stories.model.generation_config.eos_token_id = list(stories.eos_ids)
+    prompts = [Prompt(id=text, text=text) for text in ("Once upon a time", "Tom", "One day, a bird saw a big tree. It")]
+    settings = SamplingSettings(strategy="both", group_size=8, num_branches=4, max_completion_tokens=14)
+    expected = list(probe(groups(stories, prompts, settings), stories, ASKED))
+    monkeypatch.setattr(decoding_module, "LEAVE_SHARE", share)
+    monkeypatch.setattr(decoding_module, "LEAVE_ROWS", rows)
+    if plain:
+        monkeypatch.setattr(decoding_module, "prefill", lambda *args: None)
+    made = groups(stories, prompts, settings, answer=ASKED)
+    assert ids(made) == ids(expected)
+    assert [[t.answer_probe for t in g.traces] for g in made] == [[t.answer_probe for t in g.traces] for g in expected]
+    assert {t.finish_reason for g in made for t in g.traces} == {FinishReason.STOP, FinishReason.LENGTH}
+    assert len({len(t.completion_ids) for g in made for t in g.traces}) > 5
+
+
+def test_asking_reads_no_prompt_and_no_completion_again(shared):
+    """The model is fed each prompt once per group, one token a step, and then the last token and the question alone."""
+    stories = models.load(shared("models/stories260K"), CPU)
+    settings = SamplingSettings(strategy="sample", group_size=8, max_completion_tokens=30)
+    prompts = [Prompt(id="a", text="Once upon a time there was a little girl")]
+    fed = []
+    hook = stories.model.register_forward_pre_hook(
+        lambda _model, _args, kwargs: fed.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    (group,) = groups(stories, prompts, settings, answer=ASKED)
+    hook.remove()
+    question = stories.tokenizer(" So the answer is", add_special_tokens=False)["input_ids"]
+    assert all(trace.answer_probe is not None for trace in group.traces)
+    assert [shape for shape in fed if shape[1] > 1] == [
+        (1, len(group.traces[0].prompt_ids) - 1),
+        (8, 1 + len(question)),
+    ]
+
+
+def test_only_traces_without_a_readable_answer_are_asked(shared, monkeypatch):
+    stories = models.load(shared("models/stories260K"), CPU)
+    settings = SamplingSettings(strategy="sample", group_size=12, max_completion_tokens=20)
+    prompts = [Prompt(id="a", text="Once upon a time")]
+    monkeypatch.setattr(answers, "find", lambda text, *_, **__: "found" if len(text) % 2 else None)
+    (group,) = groups(stories, prompts, settings, answer=ASKED)
+    assert [t.answer_probe is None for t in group.traces] == [bool(len(t.completion) % 2) for t in group.traces]
+    assert len({t.answer_probe is None for t in group.traces}) == 2
+    (every,) = groups(stories, prompts, settings, answer=dataclasses.replace(ASKED, elicit="always"))
+    assert all(trace.answer_probe is not None for trace in every.traces)
+    (never,) = groups(stories, prompts, settings, answer=dataclasses.replace(ASKED, elicit="never"))
+    assert all(trace.answer_probe is None for trace in never.traces)
+
+
+def test_prompts_of_like_length_share_a_batch_and_groups_keep_their_order(policy, monkeypatch):
+    seen, whole = [], decoding_module._decode_batch
+
+    def watched(policy, prompts, rows, *rest):
+        seen.append([len(prompts[row.prompt]) for row in rows])
+        return whole(policy, prompts, rows, *rest)
+
+    monkeypatch.setattr(decoding_module, "_decode_batch", watched)
+    prompts = [Prompt(id=str(n), text="1" * n) for n in (3, 9, 1, 12, 5)]
+    made = groups(policy, prompts, dataclasses.replace(BOTH, strategy="greedy"), batch_rows=2)
+    assert [group.prompt.id for group in made] == ["3", "9", "1", "12", "5"]
+    assert seen == [[13, 10], [6, 4], [2]]  # with the token that begins each
+
+
+def test_a_smaller_memory_makes_smaller_batches_and_the_same_traces(policy, monkeypatch):
+    monkeypatch.setattr(fitting, "PREFILL_TOKENS", 0)
+    sizes, whole = [], decoding_module._decode_batch
+
+    def watched(policy, prompts, rows, *rest):
+        sizes.append(len(rows))
+        return whole(policy, prompts, rows, *rest)
+
+    monkeypatch.setattr(decoding_module, "_decode_batch", watched)
+    expected = ids(groups(policy))
+    assert sizes == [36]
+    assert ids(groups(policy, memory_gib=0.0003)) == expected
+    assert 1 < max(sizes[1:]) < 36
+
+
 def test_batch_size_and_company_do_not_change_a_trace(policy):
     together = ids(groups(policy))
     assert ids(groups(policy, batch_rows=3)) == together
@@ -70,7 +193,7 @@ def test_seeds_change_samples_and_not_branches(policy):
 
 def test_one_prefill_per_group_gives_what_plain_generation_gives(policy, monkeypatch):
     prefilled = groups(policy)
-    monkeypatch.setattr(decoding_module, "_prefill", lambda *args: None)
+    monkeypatch.setattr(decoding_module, "prefill", lambda *args: None)
     plain = groups(policy)
     assert ids(prefilled) == ids(plain)
     for a, b in zip(prefilled, plain, strict=True):
@@ -80,15 +203,16 @@ def test_one_prefill_per_group_gives_what_plain_generation_gives(policy, monkeyp
 def test_running_out_of_memory_halves_the_batch_and_changes_nothing(policy, monkeypatch):
     expected, sizes, whole = ids(groups(policy)), [], decoding_module._decode_batch
 
-    def small(policy, prompts, rows, decoding):
+    def small(policy, prompts, rows, *rest):
         sizes.append(len(rows))
         if len(rows) > 4:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return whole(policy, prompts, rows, decoding)
+        return whole(policy, prompts, rows, *rest)
 
     monkeypatch.setattr(decoding_module, "_decode_batch", small)
     assert ids(groups(policy)) == expected
-    assert max(size for size in sizes if size <= 4) <= 4 < max(sizes)
+    # 36 rows do not fit, nor 18, nor 9; once 4 do, no larger batch is tried, and nothing is decoded twice.
+    assert sizes == [36, 18, 9, *[4] * 9]
 
 
 def test_other_errors_are_not_taken_for_memory(policy, monkeypatch):
@@ -224,7 +348,13 @@ def test_bfloat16(tiny_model):
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [({"temperature": 0.0}, "strategy=greedy"), ({"top_p": 0.0}, "top_p"), ({"group_size": 0}, "at least 1")],
+    [
+        ({"temperature": 0.0}, "strategy=greedy"),
+        ({"top_p": 0.0}, "top_p"),
+        ({"group_size": 0}, "at least 1"),
+        ({"batch_rows": 0}, "at least 1"),
+        ({"memory_gib": 0.0}, "memory_gib must be above 0"),
+    ],
 )
 def test_settings_out_of_range(wrong, message):
     with pytest.raises(SettingsError, match=message):

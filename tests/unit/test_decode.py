@@ -5,7 +5,7 @@ from transformers import DynamicCache
 from inward import models
 from inward.batch import SIGNALS
 from inward.models import ModelSettings
-from inward.sample import decode
+from inward.sample import cache, decode
 from inward.sample.decode import Decoding, Row, decode_rows
 from inward.types import Source
 
@@ -44,7 +44,7 @@ def test_finished_rows_leave_once_they_are_a_quarter_of_the_batch_and_sixteen(po
 
 
 def test_all_rows_stay_where_the_cache_cannot_be_selected(policy, monkeypatch):
-    monkeypatch.setattr(decode, "_prefill", lambda *args: None)
+    monkeypatch.setattr(decode, "prefill", lambda *args: None)
     assert set(decoded_and_sizes(policy)[1]) == {len(ROWS)}
 
 
@@ -65,9 +65,9 @@ def test_a_trace_does_not_depend_on_who_leaves(policy, monkeypatch, share, rows)
 
 def test_the_roomy_cache_holds_what_a_dynamic_cache_holds(monkeypatch):
     """Over growth, selection of rows, and tokens taken back."""
-    monkeypatch.setattr(decode, "ROOM", 2)
+    monkeypatch.setattr(cache, "ROOM", 2)
     roomy, plain = DynamicCache(), DynamicCache()
-    roomy.layers.append(decode._RoomyLayer())
+    roomy.layers.append(cache._RoomyLayer())
     torch.manual_seed(0)
 
     def add(rows, tokens):
@@ -78,10 +78,10 @@ def test_the_roomy_cache_holds_what_a_dynamic_cache_holds(monkeypatch):
 
     for tokens in (3, 1, 1, 1, 4):
         add(3, tokens)
-    for cache in (roomy, plain):
-        cache.batch_select_indices(torch.tensor([2, 0, 0, 1]))
+    for one in (roomy, plain):
+        one.batch_select_indices(torch.tensor([2, 0, 0, 1]))
     add(4, 1)
-    for cache in (roomy, plain):
-        cache.crop(-2)
+    for one in (roomy, plain):
+        one.crop(-2)
     add(4, 1)
     add(4, 5)

@@ -2,8 +2,9 @@
 
 Two public seams of transformers carry this. A custom logits processor sees the raw logits of each step before any
 temperature or truncation, so the signals cost no second forward pass and no logits are kept. And `generate` accepts a
-filled cache: a prompt is read once per group and its cache copied to every row; and decoding is halted whenever enough
-rows are finished, to go on with the cache of the others.
+filled cache: a prompt is read once per group and its cache copied to every row; decoding is halted whenever enough
+rows are finished, to go on with the cache of the others; and a finished row that is to be asked for its answer is put
+aside with its cache, which the question continues.
 
 The processor also chooses the token (it leaves only that one possible). Each sampled row draws from a random stream of
 its own, keyed by seed, prompt id and row index, so a trace does not depend on what else is in its batch.
@@ -12,27 +13,25 @@ its own, keyed by seed, prompt id and row index, so a trace does not depend on w
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 from transformers import DynamicCache, LogitsProcessor, StoppingCriteria
-from transformers.cache_utils import DynamicLayer
 
 from inward.batch import SIGNALS, TokenSignals, spread
+from inward.errors import ModelError
 from inward.models import Policy
+from inward.sample.cache import Layers, joined, left_pad, prefill, taken
 from inward.signals import token_signals
 from inward.types import Source, TraceSignals
 
 LEAVE_SHARE = 0.25
 LEAVE_ROWS = 16
 """Finished rows leave once they are this share of the batch and this many: halting costs about two steps."""
-ROOM = 64
-"""Tokens by which the cache grows at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +55,8 @@ class Decoded:
     """The end-of-sequence token included, where there was one."""
     stopped: bool
     signals: TraceSignals
+    reply: tuple[int, ...] | None = None
+    """What came after the question; None where none was put."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +69,44 @@ class Decoding:
     seed: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """A question put to finished rows, the reply to which is greedy."""
+
+    question: Callable[[Row, tuple[int, ...]], Sequence[int]]
+    """Tokens to append to a row's completion, given with its end-of-sequence token, which is left out then; none where
+    the row is not to be asked."""
+    max_new_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Aside:
+    """Finished rows that wait for their question."""
+
+    rows: list[int]
+    """[K] places in the batch."""
+    ids: Tensor
+    """[K, T + 1]"""
+    mask: Tensor
+    """[K, T + 1] 1 on the tokens of prompt and completion."""
+    layers: Layers
+    """Of the first T columns."""
+    questions: list[Sequence[int]]
+
+
 class _Chooser(LogitsProcessor):
     """Records the signals of each step and picks each row's token."""
 
-    def __init__(self, rows: Sequence[Row], decoding: Decoding, eos_ids: Sequence[int], device: torch.device) -> None:
-        self.decoding = decoding
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        decoding: Decoding,
+        eos_ids: Sequence[int],
+        device: torch.device,
+        *,
+        record: bool = True,
+    ) -> None:
+        self.rows, self.decoding, self.record = rows, decoding, record
         self.eos_ids = torch.tensor(eos_ids, dtype=torch.long, device=device)
         self.sampled = torch.tensor([row.source is Source.SAMPLE for row in rows], device=device)
         self.branches = torch.tensor([row.source is Source.BRANCH for row in rows], device=device)
@@ -93,10 +127,16 @@ class _Chooser(LogitsProcessor):
         self.signals = torch.zeros(len(SIGNALS), len(rows), decoding.max_new_tokens, device=device)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if not bool(scores.amax(-1).isfinite().all()):
+            raise ModelError(
+                "the model's logits are not finite: its weights are damaged or overflow in its dtype; set "
+                "model.dtype=float32, or take another checkpoint"
+            )
         token = self._choose(scores.float())
-        signals = token_signals(scores[:, None], token[:, None], torch.ones_like(token[:, None], dtype=torch.bool))
         self.tokens[self.present, self.step] = token
-        self.signals[:, self.present, self.step] = torch.stack([getattr(signals, name)[:, 0] for name in SIGNALS])
+        if self.record:
+            signals = token_signals(scores[:, None], token[:, None], torch.ones_like(token[:, None], dtype=torch.bool))
+            self.signals[:, self.present, self.step] = torch.stack([getattr(signals, name)[:, 0] for name in SIGNALS])
         self.finished |= torch.isin(token, self.eos_ids)
         self.step += 1
         return torch.full_like(scores, -torch.inf).scatter(1, token[:, None], 0.0)
@@ -106,6 +146,41 @@ class _Chooser(LogitsProcessor):
         self.step = step
         self.present, self.finished = self.present[rows], self.finished[rows]
         self.sampled, self.uniform = self.sampled[rows], self.uniform[rows]
+
+    def text_mask(self, step: int) -> Tensor:
+        """[present rows, step] 1 on the tokens so far, up to the end-of-sequence token, which is left out."""
+        return (torch.isin(self.tokens[self.present, :step], self.eos_ids).cumsum(1) == 0).long()
+
+    def ids(self, rows: Tensor) -> list[tuple[int, ...]]:
+        """Tokens of finished rows, the end-of-sequence token included."""
+        tokens = self.tokens[rows]
+        return [
+            tuple(one[:length]) for one, length in zip(tokens.tolist(), self._mask(tokens).sum(1).tolist(), strict=True)
+        ]
+
+    def questions(self, which: Tensor, asking: Asking) -> dict[int, Sequence[int]]:
+        """Of present finished rows, by their place among the present."""
+        places = which.nonzero().squeeze(1)
+        rows = self.present[places]
+        asked = zip(places.tolist(), rows.tolist(), self.ids(rows), strict=True)
+        found = {place: asking.question(self.rows[row], ids) for place, row, ids in asked}
+        return {place: question for place, question in found.items() if question}
+
+    def decoded(self, replies: Mapping[int, tuple[int, ...]]) -> list[Decoded]:
+        """Every row."""
+        mask = self._mask(self.tokens)
+        longest = int(mask.sum(1).max())
+        columns = dict(zip(SIGNALS, (part[:, :longest].cpu() for part in self.signals), strict=True))
+        signals = spread(TokenSignals(**columns, mask=mask[:, :longest].cpu()))
+        stopped = torch.isin(self.tokens, self.eos_ids).any(1).tolist()
+        return [
+            Decoded(ids=ids, stopped=stopped[row], signals=signals[row], reply=replies.get(row))
+            for row, ids in enumerate(self.ids(torch.arange(len(self.rows), device=self.tokens.device)))
+        ]
+
+    def _mask(self, tokens: Tensor) -> Tensor:
+        ends = torch.isin(tokens, self.eos_ids).int()
+        return ends.cumsum(1) - ends == 0
 
     def _choose(self, scores: Tensor) -> Tensor:
         token = scores.argmax(-1)
@@ -140,33 +215,6 @@ class _EnoughFinished(StoppingCriteria):
         return finished | (finished.sum() >= max(LEAVE_SHARE * len(finished), LEAVE_ROWS))
 
 
-class _RoomyLayer(DynamicLayer):
-    """Keys and values in tensors with room for more tokens, where `DynamicLayer` copies all it holds at every token."""
-
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        super().lazy_initialization(key_states, value_states)
-        self.keys, self.values, self.length = key_states[:, :, :0], value_states[:, :, :0], 0
-
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        assert self.keys is not None and self.values is not None
-        start, end = self.length, self.length + key_states.shape[2]
-        missing = end - self.keys.shape[2]
-        if missing > 0:
-            self.keys = functional.pad(self.keys, (0, 0, 0, missing + ROOM))
-            self.values = functional.pad(self.values, (0, 0, 0, missing + ROOM))
-        self.keys[:, :, start:end], self.values[:, :, start:end] = key_states, value_states
-        self.length = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
-
-    def get_seq_length(self) -> int:
-        return self.length if self.is_initialized else 0
-
-    def crop(self, tokens_to_remove: int) -> None:
-        self.length -= abs(tokens_to_remove)
-
-
 def _pass(cumulative: Tensor, uniform: Tensor) -> Tensor:
     total = cumulative[:, -1:]
     index = torch.searchsorted(cumulative, uniform * total, right=True).squeeze(1)
@@ -181,31 +229,38 @@ def _stream(seed: int, key: str) -> np.random.Generator:
 
 
 def decode_rows(
-    policy: Policy, prompts: Sequence[Sequence[int]], rows: Sequence[Row], decoding: Decoding
+    policy: Policy,
+    prompts: Sequence[Sequence[int]],
+    rows: Sequence[Row],
+    decoding: Decoding,
+    *,
+    asking: Asking | None = None,
+    batch_rows: int | None = None,
 ) -> list[Decoded]:
-    """Decode every row. Out of memory splits the rows in two and goes on with the halves.
+    """Decode every row. Where memory runs out, the batch that did not fit and all after it are half as large.
 
     Args:
         policy: the frozen model.
         prompts: token ids of each prompt.
         rows: what to decode; `row.prompt` indexes `prompts`.
         decoding: temperature, truncation, length limit and seed, the same for all rows.
+        asking: the question that finished rows are asked, if any.
+        batch_rows: most rows at once; None for all.
     """
-    if not rows:
-        return []
-    try:
-        return _decode_batch(policy, prompts, rows, decoding)
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if len(rows) == 1 or not is_out_of_memory(error):
-            raise
-    # Outside the handler, so that the failed attempt's tensors are free again.
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    half = len(rows) // 2
-    return [
-        *decode_rows(policy, prompts, rows[:half], decoding),
-        *decode_rows(policy, prompts, rows[half:], decoding),
-    ]
+    size, decoded = batch_rows or max(1, len(rows)), list[Decoded]()
+    while len(decoded) < len(rows):
+        batch = rows[len(decoded) : len(decoded) + size]
+        try:
+            decoded += _decode_batch(policy, prompts, batch, decoding, asking)
+            continue
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if len(batch) == 1 or not is_out_of_memory(error):
+                raise
+        # Outside the handler, so that the failed attempt's tensors are free again.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        size = len(batch) // 2
+    return decoded
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -216,34 +271,42 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @torch.inference_mode()
 def _decode_batch(
-    policy: Policy, prompts: Sequence[Sequence[int]], rows: Sequence[Row], decoding: Decoding
+    policy: Policy,
+    prompts: Sequence[Sequence[int]],
+    rows: Sequence[Row],
+    decoding: Decoding,
+    asking: Asking | None,
 ) -> list[Decoded]:
     device = policy.model.device
-    used = sorted({row.prompt for row in rows})
-    ids, mask = left_pad([prompts[i] for i in used], policy.pad_id, device)
-    index = torch.tensor([used.index(row.prompt) for row in rows], device=device)
+    place = {prompt: i for i, prompt in enumerate(dict.fromkeys(row.prompt for row in rows))}
+    index = torch.tensor([place[row.prompt] for row in rows], device=device)
+    ids, mask = left_pad([prompts[i] for i in place], policy.pad_id, device)
+    cache = prefill(policy, ids, mask, index)
     chooser = _Chooser(rows, decoding, policy.eos_ids, device)
-    cache = _prefill(policy, ids, mask)
-    if cache is not None:
-        cache.batch_select_indices(index)
-    _generate(policy, ids[index], mask[index], cache, chooser)
-    ends = torch.isin(chooser.tokens, chooser.eos_ids)
-    taken = ends.int().cumsum(1) - ends.int() == 0
-    longest = int(taken.sum(1).max())
-    kept = (part[..., :longest].cpu() for part in chooser.signals)
-    signals = TokenSignals(**dict(zip(SIGNALS, kept, strict=True)), mask=taken[:, :longest].cpu())
-    tokens, stopped = chooser.tokens[:, :longest].tolist(), ends.any(1).tolist()
-    return [
-        Decoded(ids=tuple(tokens[row][: len(one.logprob)]), stopped=stopped[row], signals=one)
-        for row, one in enumerate(spread(signals))
-    ]
+    asides = _generate(policy, ids[index], mask[index], cache, chooser, asking)
+    replies: dict[int, tuple[int, ...]] = {}
+    if asking:
+        replies = _ask_anew(policy, prompts, chooser, asking) if cache is None else _ask(policy, asides, asking)
+    return chooser.decoded(replies)
 
 
-def _generate(policy: Policy, ids: Tensor, mask: Tensor, cache: DynamicCache | None, chooser: _Chooser) -> None:
-    """Decode all rows to their ends; those that are finished leave the batch on the way, where its cache allows."""
-    start, limit = ids.shape[1], chooser.decoding.max_new_tokens
+def _generate(
+    policy: Policy,
+    ids: Tensor,
+    mask: Tensor,
+    cache: DynamicCache | None,
+    chooser: _Chooser,
+    asking: Asking | None = None,
+) -> list[_Aside]:
+    """Decode all rows to their ends; those that are finished leave the batch on the way, where its cache allows.
+
+    Returns:
+        The rows that are to be asked, as they left.
+    """
+    start, limit, asides = ids.shape[1], chooser.decoding.max_new_tokens, list[_Aside]()
+    before = mask
     while len(ids) and chooser.step < limit:
-        sequences = policy.model.generate(  # pyright: ignore[reportCallIssue]
+        ids = policy.model.generate(  # pyright: ignore[reportCallIssue]
             input_ids=ids,
             attention_mask=mask,
             past_key_values=cache,
@@ -253,37 +316,60 @@ def _generate(policy: Policy, ids: Tensor, mask: Tensor, cache: DynamicCache | N
             do_sample=False,
         )
         if cache is None:
-            return
-        rest = (~chooser.finished).nonzero().squeeze(1)
-        mask = torch.cat([mask, mask.new_ones(len(ids), sequences.shape[1] - ids.shape[1])], 1)[rest]
-        ids = sequences[rest]
-        cache.batch_select_indices(rest)
-        chooser.keep(rest, ids.shape[1] - start)
+            break
+        step = ids.shape[1] - start
+        gone = chooser.finished if step < limit else torch.ones_like(chooser.finished)
+        mask = torch.cat([before, chooser.text_mask(step)], 1)
+        questions = chooser.questions(gone, asking) if asking else {}
+        asked, rest = torch.tensor([*questions], dtype=torch.long, device=ids.device), (~gone).nonzero().squeeze(1)
+        layers, rows = taken(cache, asked, rest), chooser.present[asked].tolist()
+        if questions:
+            asides.append(
+                _Aside(rows=rows, ids=ids[asked], mask=mask[asked], layers=layers, questions=[*questions.values()])
+            )
+        ids, mask, before = ids[rest], mask[rest], before[rest]
+        chooser.keep(rest, step)
+    return asides
 
 
-def left_pad(prompts: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Token ids and attention mask, both [N, T], padded on the left."""
-    width = max(len(prompt) for prompt in prompts)
-    ids = torch.tensor([[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=device)
-    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
-    return ids, mask
+def _ask(policy: Policy, asides: Sequence[_Aside], asking: Asking) -> dict[int, tuple[int, ...]]:
+    """Put their questions to the rows that were put aside, all at once; the reply by row."""
+    if not asides:
+        return {}
+    rows, width = [row for aside in asides for row in aside.rows], max(aside.ids.shape[1] for aside in asides)
+    ids = torch.cat([functional.pad(a.ids, (width - a.ids.shape[1], 0), value=policy.pad_id) for a in asides])
+    mask = torch.cat([functional.pad(a.mask, (width - a.mask.shape[1], 0)) for a in asides])
+    question, asked = left_pad([one for aside in asides for one in aside.questions], policy.pad_id, ids.device)
+    cache = joined([aside.layers for aside in asides], policy)
+    return _replies(policy, torch.cat([ids, question], 1), torch.cat([mask, asked], 1), cache, rows, asking)
 
 
-def _prefill(policy: Policy, ids: Tensor, mask: Tensor) -> DynamicCache | None:
-    """Read all but the last prompt token once per prompt; None where the model's cache cannot be selected by row."""
-    if ids.shape[1] < 2:
-        return None
-    cache = DynamicCache(config=policy.model.config)
-    if any(type(layer) is not DynamicLayer for layer in cache.layers):
-        return None
-    cache.layers[:] = [_RoomyLayer() for _ in cache.layers]
-    position_ids = (mask.cumsum(1) - 1).clamp(min=0)
-    policy.model(
-        input_ids=ids[:, :-1],
-        attention_mask=mask[:, :-1],
-        position_ids=position_ids[:, :-1],
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    return cache if cache.get_seq_length() else None  # some recurrent models keep their state elsewhere
+def _ask_anew(
+    policy: Policy, prompts: Sequence[Sequence[int]], chooser: _Chooser, asking: Asking
+) -> dict[int, tuple[int, ...]]:
+    """As `_ask`, reading prompts and completions again: for models whose cache cannot be put aside."""
+    questions = chooser.questions(torch.ones_like(chooser.finished), asking)
+    if not questions:
+        return {}
+    texts = [
+        [*prompts[chooser.rows[row].prompt], *without_eos(ids, policy.eos_ids), *question]
+        for (row, question), ids in zip(
+            questions.items(), chooser.ids(torch.tensor([*questions], device=chooser.tokens.device)), strict=True
+        )
+    ]
+    return _replies(policy, *left_pad(texts, policy.pad_id, policy.model.device), None, [*questions], asking)
+
+
+def _replies(
+    policy: Policy, ids: Tensor, mask: Tensor, cache: DynamicCache | None, rows: Sequence[int], asking: Asking
+) -> dict[int, tuple[int, ...]]:
+    greedy = [Row(prompt=0, key="", source=Source.GREEDY)] * len(rows)
+    decoding = Decoding(temperature=1.0, top_p=1.0, max_new_tokens=asking.max_new_tokens, seed=0)
+    chooser = _Chooser(greedy, decoding, policy.eos_ids, ids.device, record=False)
+    _generate(policy, ids, mask, cache, chooser)
+    return dict(zip(rows, chooser.ids(torch.arange(len(rows), device=ids.device)), strict=True))
+
+
+def without_eos(ids: tuple[int, ...], eos_ids: Sequence[int]) -> tuple[int, ...]:
+    """A completion without its end-of-sequence token."""
+    return ids[:-1] if ids and ids[-1] in eos_ids else ids

@@ -12,10 +12,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from inward.answers import AnswerSettings
 from inward.errors import DataError, SettingsError
 from inward.models import Policy, decode, render, token_ends
 from inward.sample.decode import Decoded, Decoding, Row, decode_rows
+from inward.sample.fitting import rows_that_fit
+from inward.sample.probe import PROBE_TOKENS, asking_of, questions_of
 from inward.types import FinishReason, Prompt, SamplingParams, Source, Trace, TraceGroup
+
+WINDOW_PROMPTS = 64
+"""Prompts that are put in order of length: all their traces are made before the first group comes out."""
 
 PAPER_NEW_TOKENS = 256
 """RLSF's `max_generation_length`, taken where neither the user nor the model says otherwise."""
@@ -36,12 +42,17 @@ class SamplingSettings:
     top_p: float = 1.0
     max_completion_tokens: int | None = None
     """None: the model's own `max_new_tokens`, else 256 (RLSF)."""
-    batch_rows: int = 256
-    """Traces decoded at once; changes speed and memory only. Halved where memory runs out."""
+    batch_rows: int | None = None
+    """Most traces decoded at once; None: as many as fit into `memory_gib`. Changes speed and memory only. Halved where
+    memory runs out."""
+    memory_gib: float | None = None
+    """What decoding may take beside the model's weights. None: 80% of what is free on a CUDA device, 2 elsewhere."""
 
     def __post_init__(self) -> None:
-        if self.group_size < 1 or self.num_branches < 1 or self.batch_rows < 1:
+        if self.group_size < 1 or self.num_branches < 1 or (self.batch_rows is not None and self.batch_rows < 1):
             raise SettingsError("group_size, num_branches and batch_rows must be at least 1")
+        if self.memory_gib is not None and not self.memory_gib > 0:
+            raise SettingsError(f"memory_gib must be above 0, got {self.memory_gib}")
         if not self.temperature > 0:
             raise SettingsError(f"temperature must be above 0, got {self.temperature}; for greedy use strategy=greedy")
         if not 0 < self.top_p <= 1:
@@ -104,15 +115,27 @@ def refuse_long(too_long: Sequence[str], policy: Policy, remedy: str = "shorten 
 
 
 def sample(
-    prompts: Sequence[Prompt], policy: Policy, params: SamplingParams, *, batch_rows: int = 256
+    prompts: Sequence[Prompt],
+    policy: Policy,
+    params: SamplingParams,
+    *,
+    batch_rows: int | None = None,
+    memory_gib: float | None = None,
+    answer: AnswerSettings | None = None,
 ) -> Iterator[TraceGroup]:
     """One group of traces per prompt, in order.
+
+    Prompts of like length are decoded together. A trace does not depend on the others in its batch, but for rounding:
+    in half precision another batch size can change a token where two are all but equally good.
 
     Args:
         prompts: what to ask; ids must be distinct, since they key the random streams.
         policy: the frozen model.
         params: see `SamplingSettings.params`.
-        batch_rows: traces decoded at once.
+        batch_rows: most traces decoded at once; None for as many as fit.
+        memory_gib: see `SamplingSettings.memory_gib`.
+        answer: asks for the answer of the traces that `answer.elicit` names, as `probe` does, while the cache of each
+            trace is still there; None asks nobody.
 
     Yields:
         Groups with the greedy trace first, then samples, then branches, each trace with its signals.
@@ -126,39 +149,50 @@ def sample(
             f"{policy.context} tokens of context; their completions are cut earlier",
             stacklevel=2,
         )
-    unstopped = FinishReason.LENGTH if policy.eos_ids else FinishReason.FIXED
-    # Rows decoded together share one length limit, so that no row runs past its context.
-    for room, indices in _runs(rooms):
-        rows = [row for index in indices for row in _rows(index, prompts[index].id, params)]
-        decoding = Decoding(temperature=params.temperature, top_p=params.top_p, max_new_tokens=room, seed=params.seed)
-        decoded: list[Decoded] = []
-        for start in range(0, len(rows), batch_rows):
-            decoded += decode_rows(policy, ids, rows[start : start + batch_rows], decoding)
-        texts = [decode(policy.tokenizer, d.ids) for d in decoded]
-        ends = token_ends(policy.tokenizer, [d.ids for d in decoded], texts)
-        made = zip(rows, decoded, texts, ends, strict=True)
-        for index, members in itertools.groupby(made, key=lambda item: item[0].prompt):
-            traces = tuple(
-                Trace(
-                    prompt_id=prompts[index].id,
-                    index=position,
-                    source=row.source,
-                    prompt_ids=tuple(ids[index]),
-                    completion_ids=one.ids,
-                    completion=text,
-                    token_ends=end,
-                    finish_reason=FinishReason.STOP if one.stopped else unstopped,
-                    policy=policy.name,
-                    signals=one.signals,
-                )
-                for position, (row, one, text, end) in enumerate(members)
+    questions = questions_of(prompts, policy, answer) if answer else {}
+    asking = asking_of(prompts, ids, questions, policy, answer) if answer and questions else None
+    extra = max(map(len, questions.values())) + PROBE_TOKENS if questions else 0
+    for start in range(0, len(prompts), WINDOW_PROMPTS):
+        window = range(start, min(start + WINDOW_PROMPTS, len(prompts)))
+        made: dict[int, list[tuple[Row, Decoded]]] = {}
+        order = sorted(window, key=lambda index: -len(ids[index]))
+        # Rows decoded together share one length limit, so that no row runs past its context.
+        for room, members in itertools.groupby(order, key=lambda index: rooms[index]):
+            rows = [row for index in members for row in _rows(index, prompts[index].id, params)]
+            decoding = Decoding(
+                temperature=params.temperature, top_p=params.top_p, max_new_tokens=room, seed=params.seed
             )
+            fit = rows_that_fit(policy, len(ids[rows[0].prompt]), room, extra, memory_gib)
+            decoded = decode_rows(policy, ids, rows, decoding, asking=asking, batch_rows=min(fit, batch_rows or fit))
+            for row, one in zip(rows, decoded, strict=True):
+                made.setdefault(row.prompt, []).append((row, one))
+        for index in window:
+            traces = _traces(prompts[index].id, ids[index], made[index], policy)
             yield TraceGroup(prompt=prompts[index], traces=traces, sampling=params)
 
 
-def _runs(rooms: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
-    for room, members in itertools.groupby(range(len(rooms)), key=lambda index: rooms[index]):
-        yield room, list(members)
+def _traces(
+    prompt_id: str, prompt_ids: Sequence[int], made: Sequence[tuple[Row, Decoded]], policy: Policy
+) -> tuple[Trace, ...]:
+    unstopped = FinishReason.LENGTH if policy.eos_ids else FinishReason.FIXED
+    texts = [decode(policy.tokenizer, one.ids) for _, one in made]
+    ends = token_ends(policy.tokenizer, [one.ids for _, one in made], texts)
+    return tuple(
+        Trace(
+            prompt_id=prompt_id,
+            index=index,
+            source=row.source,
+            prompt_ids=tuple(prompt_ids),
+            completion_ids=one.ids,
+            completion=text,
+            token_ends=end,
+            finish_reason=FinishReason.STOP if one.stopped else unstopped,
+            policy=policy.name,
+            signals=one.signals,
+            answer_probe=None if one.reply is None else decode(policy.tokenizer, one.reply),
+        )
+        for index, ((row, one), text, end) in enumerate(zip(made, texts, ends, strict=True))
+    )
 
 
 def _rows(index: int, prompt_id: str, params: SamplingParams) -> list[Row]:
