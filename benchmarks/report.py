@@ -1,6 +1,7 @@
 """The report and its trace explorer by number of traces: `python benchmarks/report.py [--traces 100 1000] [--json]`.
 
-Runs that never happened: a problem has ten traces before and ten after, each of 120 tokens and about 560 characters.
+Runs that never happened: a problem has ten traces before and ten after, each of 120 tokens and about 560 characters;
+with `--compare` before and after are two runs, and what is measured is the page of `inward compare --out`.
 Timed are the whole command, the page's way to its load event in headless Chromium, a change of order, a search
 through all texts, and the frames while the list is scrolled from end to end in 100 steps.
 """
@@ -34,6 +35,7 @@ IN_THE_PAGE = """(async () => {
   const timed = (act) => { const start = performance.now(); act(); return performance.now() - start; };
   const list = document.querySelector(".rows"), search = document.querySelector("[name=find]");
   const order = document.querySelector("[name=sort]");
+  document.querySelector("[data-view=traces]").click();
   const filter = timed(() => { order.value = "surest"; order.dispatchEvent(new Event("change")); });
   const find = timed(() => {
     search.value = "no such text"; search.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter" }));
@@ -59,25 +61,25 @@ def main() -> None:
     """Print one row, or one line of JSON, for each number of traces."""
     parser = argparse.ArgumentParser(description="Size and speed of the report by number of traces.")
     parser.add_argument("--traces", type=int, nargs="+", default=[100, 1000, 10_000])
+    parser.add_argument("--compare", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     for number, traces in enumerate(options.traces):
         with TemporaryDirectory() as folder:
-            row = measure(Path(folder), traces)
+            row = measure(Path(folder), traces, compare=options.compare)
         if not options.json and not number:
             print("  ".join(f"{name:>16}" for name in row))
         print(json.dumps(row) if options.json else "  ".join(f"{value:>16,.6g}" for value in row.values()), flush=True)
 
 
-def measure(folder: Path, traces: int) -> dict[str, float]:
-    """Build a run of about so many traces, and its report by the command as a user types it."""
+def measure(folder: Path, traces: int, *, compare: bool) -> dict[str, float]:
+    """Build runs of about so many traces, and their page by the command as a user types it."""
     problems = max(1, round(traces / (2 * (SAMPLES + 1))))
-    run = synthetic.write(folder / "run", made(problems))
+    asked, page = comparison(folder, problems) if compare else report(folder, problems)
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    command = [Path(sys.executable).with_name("inward"), "report", run]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    command = [Path(sys.executable).with_name("inward"), *asked]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    page = run / "report.html"
     with tab(folder / "profile") as opened:
         opened.open(page)
         in_page = opened.run(IN_THE_PAGE)
@@ -93,10 +95,26 @@ def measure(folder: Path, traces: int) -> dict[str, float]:
     }
 
 
-def made(problems: int) -> synthetic.Run:
-    """A run judged before and after, without training data."""
+def report(folder: Path, problems: int) -> tuple[list[str | Path], Path]:
+    """Write a run judged before and after, without training data; give the command and the page it makes."""
     before, after = evaluation(problems, seed=1), evaluation(problems, seed=2)
-    return synthetic.Run(manifest=synthetic.manifest(), before=before, after=after, training=[], pairs=[])
+    made = synthetic.Run(manifest=synthetic.manifest(), before=before, after=after, training=[], pairs=[])
+    run = synthetic.write(folder / "run", made)
+    return ["report", run], run / "report.html"
+
+
+def comparison(folder: Path, problems: int) -> tuple[list[str | Path], Path]:
+    """Write two evaluations; give the command that sets them side by side, and its page."""
+    manifest = synthetic.manifest(method="evaluate", settings={}, data=None)
+    runs = [
+        synthetic.write(
+            folder / f"run{seed}",
+            synthetic.Run(manifest=manifest, before=evaluation(problems, seed=seed), after=None, training=[], pairs=[]),
+        )
+        for seed in (1, 2)
+    ]
+    page = folder / "page.html"
+    return ["compare", *runs, "--out", page], page
 
 
 def evaluation(problems: int, *, seed: int) -> synthetic.Evaluation:

@@ -1,4 +1,8 @@
-"""Take the pictures of docs/report.md: `python scripts/screenshots.py RUN`, of the folder of an `inward demo`."""
+"""Take the pictures of docs/report.md: `python scripts/screenshots.py RUN PAGE`.
+
+RUN is the folder of an `inward demo`, PAGE what `inward compare` wrote of embedded:chat and embedded:instruct. A `-` in
+place of either leaves its pictures as they are.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from browser import Tab, tab  # noqa: E402  # pyright: ignore[reportMissingImports]  it lies in the folder above
 
+SIDE_BY_SIDE = {"side-by-side.png": "#explorer"}
 VIEWS = {
     "explorer-problems.png": "#explorer?view=problems",
     "explorer-sure-and-wrong.png": "#explorer?side=1&source=greedy&outcome=incorrect&confidence=(0.9,1]&sort=surest",
@@ -18,11 +23,13 @@ VIEWS = {
 
 
 def main() -> None:
-    """Open the report of the run at every view and save a picture of its explorer."""
-    page = Path(sys.argv[1]).resolve() / "report.html"
+    """Open the pages at every view and save a picture of their explorer."""
+    run, compared = sys.argv[1:]
+    pages = ((run, Path(run).resolve() / "report.html", VIEWS), (compared, Path(compared).resolve(), SIDE_BY_SIDE))
     with TemporaryDirectory() as profile, tab(Path(profile)) as opened:
-        for name, view in VIEWS.items():
-            take(opened, page, view, ROOT / "docs" / "images" / name)
+        for given, page, views in pages:
+            for name, view in views.items() if given != "-" else ():
+                take(opened, page, view, ROOT / "docs" / "images" / name)
 
 
 def take(opened: Tab, page: Path, view: str, file: Path) -> None:

@@ -68,8 +68,31 @@ def pairs(
     Raises:
         NoPairsError: nothing is left; the message says what share of traces reached gamma and what to change.
     """
-    made: list[PreferencePair] = []
-    num_traces = num_sure = num_prompts = 0
+    groups = groups if settings.max_pairs is None else list(groups)
+    return list(each_pair(groups, settings, seed=seed, kind=kind))
+
+
+def each_pair(
+    groups: Iterable[ScoredGroup], settings: PairSettings, *, seed: int, kind: AnswerKind = "auto"
+) -> Iterator[PreferencePair]:
+    """The pairs of `pairs`, one after the other: no more than a group and its pairs are held.
+
+    Arguments and errors are those of `pairs`; under `max_pairs` the groups are gone through twice, the first time to
+    count the pairs.
+    """
+    made = _each(groups, settings, seed, kind)
+    if settings.max_pairs is None:
+        yield from made
+        return
+    num = sum(1 for _ in made)
+    kept = {*random.Random(seed).sample(range(num), min(num, settings.max_pairs))}
+    yield from (pair for i, pair in enumerate(_each(groups, settings, seed, kind)) if i in kept)
+
+
+def _each(
+    groups: Iterable[ScoredGroup], settings: PairSettings, seed: int, kind: AnswerKind
+) -> Iterator[PreferencePair]:
+    num_pairs = num_traces = num_sure = num_prompts = 0
     surest = -float("inf")
     for group in groups:
         values = _values(group, "majority" if settings.source == "majority" else "confidence", kind)
@@ -80,13 +103,11 @@ def pairs(
         # Of each group its own, so that one group more or less changes no other's.
         rng = random.Random(f"{seed}:{group.prompt.id}")
         rule = _random_pairs if settings.source == "random" else _group_pairs
-        made += rule(group, values, settings, rng)
-    if not made:
+        made = rule(group, values, settings, rng)
+        num_pairs += len(made)
+        yield from made
+    if not num_pairs:
         raise NoPairsError(_why_none(settings, num_prompts, num_traces, num_sure, surest))
-    if settings.max_pairs is not None and len(made) > settings.max_pairs:
-        kept = sorted(random.Random(seed).sample(range(len(made)), settings.max_pairs))
-        made = [made[i] for i in kept]
-    return made
 
 
 def surest(
@@ -105,7 +126,14 @@ def surest(
     Raises:
         NoPairsError: no trace is left.
     """
-    made: list[Trace] = []
+    return list(each_surest(groups, settings, num=num, seed=seed, kind=kind))
+
+
+def each_surest(
+    groups: Iterable[ScoredGroup], settings: PairSettings, *, num: int, seed: int, kind: AnswerKind = "auto"
+) -> Iterator[Trace]:
+    """The traces of `surest`, with its arguments and errors, one after the other: no more than a group is held."""
+    num_left = 0
     for group in groups:
         rng = random.Random(f"{seed}:{group.prompt.id}")
         values = _values(group, "majority" if settings.source == "majority" else "confidence", kind)
@@ -114,13 +142,13 @@ def surest(
             cut = not settings.keep_truncated and one.trace.finish_reason is FinishReason.LENGTH
             if not cut and (settings.gamma is None or values[one.trace.index] >= settings.gamma):
                 taken.setdefault(one.trace.completion_ids, dataclasses.replace(one.trace, signals=None))
-        made += list(taken.values())[:num]
-    if not made:
+        num_left += len(taken)
+        yield from list(taken.values())[:num]
+    if not num_left:
         raise NoPairsError(
             "no trace is left to tune on: none reaches pairs.gamma, or all are cut at the length limit; lower "
             "pairs.gamma, or raise sampling.max_completion_tokens"
         )
-    return made
 
 
 Values = Mapping[int, float]

@@ -41,14 +41,14 @@ def golds_judged_by(out: Path) -> list[str]:
     return [item.gold for item in RunFolder.read(out).records("before/items", EvalItem)]
 
 
-@pytest.mark.parametrize("method", ["rlif", "rlsc"])
+@pytest.mark.parametrize("method", ["rlif", "rlif --reward majority_vote+answer_disparity", "rlsc"])
 def test_permuted_gold_answers_change_no_byte_of_an_online_training(method: str, tmp_path: Path):
     rows = chains(12)
     permuted = [{**row, "answer": rows[i - 5]["answer"]} for i, row in enumerate(rows)]
     made: list[dict[str, bytes]] = []
     for case, asked in (("right", rows), ("wrong", permuted)):
         problems = write_lines(tmp_path / f"{case}.jsonl", asked)
-        words = ["run", method, "--model", "embedded:base", "--prompts", problems, "--eval-data", problems]
+        words = ["run", *method.split(), "--model", "embedded:base", "--prompts", problems, "--eval-data", problems]
         ended = call(*words, "--out", tmp_path / case, *(word for setting in PROBED for word in ("--set", setting)))
         assert ended.code == 0, ended.err
         made.append(made_without_gold(tmp_path / case))

@@ -15,19 +15,16 @@ from inward.errors import RunFolderError
 from inward.report import build, figures
 from inward.report.data import RunData
 from inward.report.derived import (
-    GroupOutline,
-    PairOutline,
-    Roles,
     accuracy_by_rank,
     by_outcome,
     problems_to_show,
-    training_facts,
 )
 from inward.report.examples import shade, tokens
 from inward.report.markup import decimal, duration, esc, percent
 from inward.report.metrics import METRICS, verdict
 from inward.report.page import render
 from inward.report.reading import read
+from inward.report.tally import Histogram
 from inward.report.words import advice, cost, headline
 from inward.types import (
     CalibrationBin,
@@ -40,6 +37,12 @@ from inward.types import (
 )
 
 NAN = math.nan
+
+
+def tally(counts: dict[int, int], bins: int = 20) -> list[int]:
+    return [counts.get(bin_, 0) for bin_ in range(bins)]
+
+
 SVG_TAGS_WITHOUT_END = {"meta", "br", "input", "path", "rect", "line", "circle", "polyline", "polygon"}
 
 
@@ -216,7 +219,9 @@ def test_advice_follows_from_the_numbers():
 
 def test_histogram_clamps_and_leaves_out_nan():
     """Bins of [0, 1] in halves: .49 and -3 fall in the first, .5, 1 and 7 in the second."""
-    assert figures.histogram([0.49, -3.0, 0.5, 1.0, 7.0, NAN], 0.0, 1.0, 2) == [2, 3]
+    shown = Histogram([0.49, -3.0, 0.5], bins=2)
+    shown.add([1.0, 7.0, NAN])
+    assert (shown.counts, shown.total) == ([2, 3], 6)
 
 
 def test_reliability_bars_have_the_heights_of_their_numbers():
@@ -242,7 +247,7 @@ def test_reliability_bars_have_the_heights_of_their_numbers():
 
 def test_mirrored_bars_have_the_heights_of_their_shares():
     """Four answers: two right ones at 1 are a share of .5, the whole upper half (110 units) at a peak of .5."""
-    svg = figures.mirrored([1.0, 1.0, 0.02], [0.5], names=("right", "wrong"), peak=0.5)
+    svg = figures.mirrored(Histogram([1.0, 1.0, 0.02]), Histogram([0.5]), names=("right", "wrong"), peak=0.5)
     assert [(bar["y"], bar["height"]) for bar in shapes(svg, "right")] == [(67, 55), (12, 110)]
     assert [(bar["y"], bar["height"]) for bar in shapes(svg, "wrong")] == [(122, 55)]
     assert "right: 3" in svg
@@ -251,7 +256,7 @@ def test_mirrored_bars_have_the_heights_of_their_shares():
 
 def test_bars_scale_to_the_largest_count():
     """The larger of the counts fills 150 units."""
-    svg = figures.bars([3, 0, 6], 0.0, 3.0, x_label="confidence")
+    svg = figures.bars(Histogram([0.5] * 3 + [2.5] * 6, high=3.0, bins=3), x_label="confidence")
     assert [bar["height"] for bar in shapes(svg, "count")] == [75, 0, 150]
 
 
@@ -308,24 +313,8 @@ def test_answers_that_could_not_be_graded_are_neither_right_nor_wrong():
         answer(Outcome.NO_ANSWER, probability=0.0),
         answer(Outcome.UNSCORED, probability=0.7),
     ]
-    assert by_outcome(answers) == ([0.9], [0.8, 0.0])
-
-
-def test_training_facts():
-    groups = [
-        GroupOutline(prompt_id="a", measure="answer_disparity", confidences={0: 0.9, 1: 0.1}, without_span=0),
-        GroupOutline(prompt_id="b", measure="answer_disparity", confidences={0: 0.7, 1: 0.6, 2: 0.0}, without_span=1),
-    ]
-    pairs = [
-        PairOutline(prompt_id="b", chosen=0, rejected=2, same_answer=False),
-        PairOutline(prompt_id="b", chosen=0, rejected=1, same_answer=True),
-    ]
-    facts = training_facts(groups, pairs)
-    assert facts is not None
-    assert (facts.prompts, facts.traces, facts.without_span, facts.pairs, facts.same_answer) == (2, 5, 1, 2, 1)
-    assert facts.roles == {"b": Roles(chosen={0}, rejected={1, 2})}
-    assert (facts.chosen, facts.rejected, facts.examples) == ([0.7], [0.6, 0.0], [1])
-    assert training_facts([], []) is None
+    right, wrong = by_outcome(answers)
+    assert (right.counts, wrong.counts) == (tally({18: 1}), tally({16: 1, 0: 1}))
 
 
 def test_problems_shown_are_the_first_of_every_kind():

@@ -1,10 +1,15 @@
 """Checkpoints side by side: the numbers of a group, what the page says of them, and what is withheld."""
 
 import dataclasses
+import json
 
+import pytest
 import synthetic
 
 from inward.report.compare_page import Comparison, Group, Run, render, spread
+from inward.report.explorer import section
+from inward.report.side_by_side import Answered, together
+from inward.runs import RunFolder
 from inward.stats import mcnemar
 from inward.types import Artifact, Estimate, Manifest
 
@@ -136,3 +141,49 @@ def test_no_text_becomes_markup():
     )
     assert "<script" not in page
     assert page.count("&lt;script&gt;") >= 8
+
+
+# The same questions
+
+
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory: pytest.TempPathFactory) -> list[Answered]:
+    """Two evaluations of 6 questions, a greedy trace and 8 samples each: 108 traces."""
+    path, found = tmp_path_factory.mktemp("runs"), []
+    made = synthetic.run(problems=6, prompts=2)
+    for name, one in (("a", made.before), ("b", made.after)):
+        single = dataclasses.replace(made, before=one, after=None, training=[], pairs=[])
+        folder = RunFolder.read(synthetic.write(path / name, single))
+        found.append(Answered(name=name, folder=folder, stage="before", items=one.items, decoding="greedy"))
+    return found
+
+
+def test_all_traces_are_there_where_they_fit(answered: list[Answered]):
+    found = together(answered)
+    assert (len(found.problems), found.num_traces, found.num_bare) == (6, 108, 0)
+    assert (found.names, found.asked) == (["a", "b"], [6, 6])
+    assert "All 108 judged traces of 6 problems. Each question" in section(found)
+
+
+def test_samples_go_before_questions_where_there_is_no_room(answered: list[Answered]):
+    """Of 60 traces 12 are the answers; the 48 left hold 2 questions of 18 each: 2 * 18 + 4 * 2 = 44."""
+    found = together(answered, most=60)
+    assert (len(found.problems), found.num_traces, found.of_traces, found.num_bare) == (6, 44, 108, 4)
+    assert "44 of 108 judged traces: without the samples of 4 problems, chosen at random with seed 0" in section(found)
+    votes = [answer[1] for one in found.problems for answer in json.loads(one)[4]]
+    assert len(votes) == 12 and all(votes)
+
+
+def test_bytes_take_samples_first_too(answered: list[Answered]):
+    whole = sum(len(one.encode()) for one in together(answered).problems)
+    found = together(answered, most_bytes=whole // 2)
+    assert len(found.problems) == 6
+    assert 0 < found.num_bare < 6
+    assert len(together(answered, most_bytes=10).problems) == 1
+
+
+def test_questions_of_one_run_alone_are_left_out_and_counted(answered: list[Answered]):
+    part = dataclasses.replace(answered[1], items=list(answered[1].items)[4:])
+    found = together([answered[0], part])
+    assert (len(found.problems), found.of_problems, found.asked) == (2, 2, [6, 2])
+    assert together(answered[:1]) is None

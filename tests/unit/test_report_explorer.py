@@ -107,7 +107,9 @@ def test_a_missing_trace_is_named():
 
 
 def test_a_problem_as_the_script_reads_it():
-    before = side([item("q0", judged(0, NONE, answer=None, probability=0.0, truncated=True))], {"q0": ["hm", "1"]})
+    before = side(
+        [item("q0", judged(0, NONE, answer=None, canonical=None, probability=0.0, truncated=True))], {"q0": ["hm", "1"]}
+    )
     after = side([item("q0", judged(0, length=None, probability=math.nan))], {"q0": ["x", "y"]})
     shown = data(section(explored([before, after], ["q0"])))
     assert shown["sides"] == ["Before", "After"]
@@ -116,8 +118,20 @@ def test_a_problem_as_the_script_reads_it():
         ["q0", "1+0?", "1", [
             [[0, 0, 2, 0.0, 3, 1, None, "hm"], [1, 1, 0, 0.5, 3, 0, "1", "1"]],
             [[0, 0, 0, None, None, 0, "1", "x"], [1, 1, 0, 0.5, 3, 0, "1", "y"]],
-        ]],
+        ], [[0, ["1", 0, 1.0]], [1, ["1", 0, 1.0]]]],
     ]  # fmt: skip
+
+
+def test_answers_that_are_equal_share_a_number_and_the_majority_has_its_share():
+    """Two of four samples say 2, one of them as 2.0: the share is that of the canonical form."""
+    votes = [("2", "2"), ("2.0", "2"), ("1", "1"), (None, None)]
+    samples = tuple(judged(n + 1, answer=text, canonical=form) for n, (text, form) in enumerate(votes))
+    voted = dataclasses.replace(item("q0"), samples=samples, majority="2", majority_outcome=WRONG)
+    texts = {"q0": ["a", "b", "c", "d", "e"]}
+    others = [item("q0", judged(0, answer=text, canonical=form), samples=0) for text, form in votes[1:]]
+    sides = [side([one], texts) for one in (voted, *others)]
+    [problem] = explored(sides, ["q0"]).problems
+    assert json.loads(problem)[4] == [[0, ["2", 1, 0.5]], [1, None], [0, None], [2, None]]
 
 
 def test_a_problem_judged_on_one_side_alone_has_no_traces_on_the_other():

@@ -9,10 +9,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
+from inward.answers import AnswerSettings
 from inward.confidence import CERTAINTY
 from inward.errors import SettingsError
 from inward.forward import sequence_signals
-from inward.train import IntrinsicReward, StepTraces, certainty, intrinsic_reward
+from inward.train import IntrinsicReward, StepTraces, answer_of, certainty, intrinsic_reward
 
 
 def traces(model, pairs, temperature=1.0):
@@ -95,6 +96,28 @@ def test_no_column_of_the_data_reaches_a_reward(tiny_model):
     assert "31415" not in repr(seen[0])
 
 
+def test_prompts_without_ids_are_told_apart_by_their_tokens(tiny_model):
+    """Two groups of two, whichever process the traces are on: a position would say four groups."""
+    keys: list[list[str]] = []
+    reward = IntrinsicReward("r", lambda one: keys.append(list(one.prompt_keys)) or [0.0] * 4)
+    reward.policy = AutoModelForCausalLM.from_pretrained(tiny_model)
+    reward.tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    reward(prompts=["Q:1+2?", "Q:1+2?", "Q:1+3?", "Q:1+3?"], completion_ids=[[13, 2]] * 4)
+    ((a, b, c, d),) = keys
+    assert a == b != c == d
+
+
+def test_the_answers_place_among_the_tokens_is_known_where_it_is_asked_for(tiny_model):
+    """A digit writes one character, the end of sequence none."""
+    seen: list[StepTraces] = []
+    reward = IntrinsicReward("r", lambda one: seen.append(one) or [0.0])
+    reward.policy = AutoModelForCausalLM.from_pretrained(tiny_model)
+    reward.tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    ids = [*reward.tokenizer("12", add_special_tokens=False)["input_ids"], reward.tokenizer.eos_token_id]
+    reward(prompts=["Q:1+2?"], completion_ids=[ids])
+    assert seen[0].token_ends == [(1, 2, 2)]
+
+
 def test_a_reward_without_its_callback_says_so():
     with pytest.raises(SettingsError, match="add its `callback`"):
         intrinsic_reward("self_certainty")(prompts=["?"], completion_ids=[[1]])
@@ -105,20 +128,10 @@ def test_an_unknown_measure_is_refused():
         intrinsic_reward("confidence")
 
 
-@pytest.mark.parametrize("conversation", [False, True])
-def test_the_reward_in_a_plain_trainer_is_that_of_the_sampled_tokens(tmp_path, tiny_model, conversation):
-    tokenizer = AutoTokenizer.from_pretrained(tiny_model, padding_side="left")
-    if conversation:
-        tokenizer.chat_template = "{% for m in messages %}Q:{{ m['content'] }}?\nA:{% endfor %}"
-    prompts = [[{"role": "user", "content": text}] if conversation else f"Q:{text}?\nA:" for text in ("1+2", "3-4*5")]
-    policy = AutoModelForCausalLM.from_pretrained(tiny_model)
-    before = {name: value.clone() for name, value in policy.state_dict().items()}
-    reward = intrinsic_reward("self_certainty")
-    seen = []
-    inner = reward.reward
-    reward.reward = lambda one: seen.append((one, inner(one))) or seen[-1][1]
+def trained(policy, reward, prompts, tokenizer, out) -> GRPOTrainer:
+    """One step of a plain GRPOTrainer: four traces to each of two prompts."""
     args = GRPOConfig(
-        output_dir=str(tmp_path),
+        output_dir=str(out),
         max_steps=1,
         per_device_train_batch_size=8,
         num_generations=4,
@@ -139,6 +152,45 @@ def test_the_reward_in_a_plain_trainer_is_that_of_the_sampled_tokens(tmp_path, t
         callbacks=[reward.callback],
     )
     trainer.train()
+    return trainer
+
+
+def test_votes_in_a_plain_trainer_are_counted_among_the_traces_of_each_prompt(tmp_path, tiny_model):
+    """Soft votes worked out again from the completions; the random model answers with the last digit it writes."""
+    answer = AnswerSettings(kind="number")
+    reward = intrinsic_reward("soft_vote", answer=answer)
+    seen = []
+    reward.watch = lambda traces, rewards, policy: seen.append((traces, rewards))
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model, padding_side="left")
+    policy = AutoModelForCausalLM.from_pretrained(tiny_model)
+    trained(policy, reward, ["Q:1+2?\nA:", "Q:3-4*5?\nA:"], tokenizer, tmp_path)
+    ((traces, rewards),) = seen
+    given = [answer_of(text, answer) for text in traces.completions]
+    groups = {
+        key: [a for a, k in zip(given, traces.prompt_keys, strict=True) if k == key] for key in traces.prompt_keys
+    }
+    assert [len(group) for group in groups.values()] == [4, 4]
+    silenced = {key: None not in group and len(set(group)) == 4 for key, group in groups.items()}
+    assert rewards == [
+        0 if one is None or silenced[key] else groups[key].count(one) / 4
+        for one, key in zip(given, traces.prompt_keys, strict=True)
+    ]
+    assert any(rewards)
+
+
+@pytest.mark.parametrize("conversation", [False, True])
+def test_the_reward_in_a_plain_trainer_is_that_of_the_sampled_tokens(tmp_path, tiny_model, conversation):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model, padding_side="left")
+    if conversation:
+        tokenizer.chat_template = "{% for m in messages %}Q:{{ m['content'] }}?\nA:{% endfor %}"
+    prompts = [[{"role": "user", "content": text}] if conversation else f"Q:{text}?\nA:" for text in ("1+2", "3-4*5")]
+    policy = AutoModelForCausalLM.from_pretrained(tiny_model)
+    before = {name: value.clone() for name, value in policy.state_dict().items()}
+    reward = intrinsic_reward("self_certainty")
+    seen = []
+    inner = reward.reward
+    reward.reward = lambda one: seen.append((one, inner(one))) or seen[-1][1]
+    trainer = trained(policy, reward, prompts, tokenizer, tmp_path)
     ((step, rewards),) = seen
     assert {tokenizer.decode(ids, skip_special_tokens=True) for ids in step.prompt_ids} == {
         "Q:1+2?\nA:",

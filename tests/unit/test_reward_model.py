@@ -1,12 +1,12 @@
 import dataclasses
 import math
 import shutil
-import sys
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
+from inward import forward
 from inward.batch import TokenSignals
 from inward.errors import DataError, ModelError, SettingsError
 from inward.models import ModelSettings, load_model
@@ -211,7 +211,7 @@ def test_a_reward_does_not_depend_on_its_batch_mates(trained, monkeypatch):
     model = load_reward_model(trained, CPU)
     expected = [float(by_hand(model, [*prompt, *completion])) for prompt, completion in SEQUENCES]
     assert sequence_rewards(model, SEQUENCES) == pytest.approx(expected, abs=1e-5)
-    monkeypatch.setattr(sys.modules["inward.train.reward_model"], "BATCH_TOKENS", 10)
+    monkeypatch.setattr(forward, "CPU_BATCH_TOKENS", 10)
     assert sequence_rewards(model, SEQUENCES) == pytest.approx(expected, abs=1e-5)
     assert len({round(one, 4) for one in expected}) == len(SEQUENCES)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from inward.report import curve, seeds, seeds_page
+from inward.report import curve, fit_page, probe_page, seeds, seeds_page
 from inward.report.page import render
 from inward.report.reading import read
 from inward.runs import RunFolder
@@ -21,8 +21,15 @@ def build(folder: Path) -> Path:
         RunFolderError: The run has not come to its end, or a file is damaged.
     """
     target = folder / "report.html"
-    mixes = RunFolder.read(folder).manifest.method == "interpolate"
-    page = curve.render(curve.read(folder)) if mixes else render(read(folder))
+    match RunFolder.read(folder).manifest.method:
+        case "interpolate":
+            page = curve.render(curve.read(folder))
+        case "calibrate":
+            page = fit_page.render(fit_page.read(folder))
+        case "probe":
+            page = probe_page.render(probe_page.read(folder))
+        case _:
+            page = render(read(folder))
     write_atomic(target, page.encode("utf-8"))
     return target
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from inward.report import explorer
+from inward.report.explorer import Explored
 from inward.report.markup import NOTHING, counted, decimal, duration, esc
 from inward.report.measures import estimated, side_by_side
 from inward.report.metrics import GROUPS, METRICS, Metric, change, get, interval, number, verdict
@@ -66,6 +68,8 @@ class Comparison:
     withheld: Mapping[str, str]
     """Metrics that cannot be compared here, and why."""
     warnings: Sequence[str]
+    explored: Explored | None = None
+    """The same questions under every run; None for a single run, and where no page is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +118,7 @@ def render(data: Comparison) -> str:
         ("start", f"Against {reference}", _differences(data, start=True)),
         ("first", f"Against {esc(data.groups[0].label)}", _differences(data, start=False)),
         ("flips", "Answers that flipped", _flips(data)),
+        ("explorer", "Question by question, side by side", explorer.section(data.explored)),
         ("cost", "What it cost", _cost(data)),
         ("runs", "The runs", _runs(data)),
     ]
@@ -125,6 +130,7 @@ def render(data: Comparison) -> str:
         shown,
         warnings=data.warnings,
         made="Made by inward from the files of these run folders.",
+        explored=data.explored is not None,
     )
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
+from inward.errors import RunFolderError
+from inward.report.tally import Histogram
 from inward.types import Estimate, EvalItem, JudgedTrace, Outcome
 
 NUM_PROBLEMS = 8
@@ -52,48 +56,104 @@ class TrainingFacts:
     without_span: int
     measure: str
     """Name of the confidence."""
-    confidences: list[float]
-    """One per trace."""
+    confidences: Histogram
+    """Of all traces."""
     pairs: int
+    prompts_with_pairs: int
     same_answer: int
     """Pairs whose two traces give the same answer."""
-    chosen: list[float]
+    chosen: Histogram
     """Confidences of the traces chosen in some pair."""
-    rejected: list[float]
+    rejected: Histogram
     roles: Mapping[str, Roles]
-    """By prompt id; only prompts that gave pairs."""
+    """By prompt id; only prompts that are shown and gave pairs."""
     examples: list[int]
     """Positions of the groups to show: the first that gave pairs, or the first of all where there are no pairs."""
 
 
-def training_facts(groups: Sequence[GroupOutline], pairs: Iterable[PairOutline]) -> TrainingFacts | None:
-    """Sum up; None where there are no groups."""
-    if not groups:
-        return None
+def confidence_range(groups: Iterable[GroupOutline]) -> tuple[float, float]:
+    """Choose the ends of the scale of confidences: [0, 1] or [-1, 1] where all lie in it, their own otherwise."""
+    low, high = math.inf, -math.inf
+    for group in groups:
+        known = [value for value in group.confidences.values() if math.isfinite(value)]
+        low, high = min([low, *known]), max([high, *known])
+    if low > high:
+        return 0.0, 1.0
+    if low >= -1 and high <= 1:
+        return (-1.0 if low < 0 else 0.0), 1.0
+    return low, (low + 1 if low == high else high)
+
+
+def training_facts(
+    groups: Iterable[GroupOutline], pairs: Iterable[PairOutline], scale: tuple[float, float] = (0.0, 1.0)
+) -> TrainingFacts | None:
+    """Sum up what comes by, holding no more than a group and its pairs; None where there are no groups.
+
+    Args:
+        groups: In their order.
+        pairs: In the order of their groups, as ranking writes them.
+        scale: Ends of the histograms.
+
+    Raises:
+        RunFolderError: A pair is of no group, or not in the order of the groups.
+    """
+    low, high = scale
+    confidences = Histogram(low=low, high=high, bins=40)
+    chosen, rejected = Histogram(low=low, high=high), Histogram(low=low, high=high)
+    measure = ""
+    examples: list[int] = []
     roles: dict[str, Roles] = {}
-    num_pairs = same_answer = 0
-    for pair in pairs:
-        role = roles.setdefault(pair.prompt_id, Roles(chosen=set(), rejected=set()))
-        role.chosen.add(pair.chosen)
-        role.rejected.add(pair.rejected)
-        num_pairs += 1
-        same_answer += pair.same_answer
-    in_pairs = [(group.confidences, roles[group.prompt_id]) for group in groups if group.prompt_id in roles]
-    confidences = [confidence for group in groups for confidence in group.confidences.values()]
-    shown = [position for position, group in enumerate(groups) if group.prompt_id in roles or not roles]
+    prompts = without_span = num_pairs = same_answer = prompts_with_pairs = 0
+    for group, of_group in _matched(groups, pairs):
+        measure = measure or group.measure
+        confidences.add(group.confidences.values())
+        without_span += group.without_span
+        if of_group:
+            role = Roles(chosen={one.chosen for one in of_group}, rejected={one.rejected for one in of_group})
+            chosen.add(group.confidences[index] for index in role.chosen)
+            rejected.add(group.confidences[index] for index in role.rejected)
+            num_pairs += len(of_group)
+            same_answer += sum(one.same_answer for one in of_group)
+            if prompts_with_pairs < NUM_TRAINING_PROMPTS:
+                examples.append(prompts)
+                roles[group.prompt_id] = role
+            prompts_with_pairs += 1
+        prompts += 1
+    if not prompts:
+        return None
     return TrainingFacts(
-        prompts=len(groups),
-        traces=len(confidences),
-        without_span=sum(group.without_span for group in groups),
-        measure=groups[0].measure,
+        prompts=prompts,
+        traces=confidences.total,
+        without_span=without_span,
+        measure=measure,
         confidences=confidences,
         pairs=num_pairs,
+        prompts_with_pairs=prompts_with_pairs,
         same_answer=same_answer,
-        chosen=[by_index[index] for by_index, role in in_pairs for index in sorted(role.chosen)],
-        rejected=[by_index[index] for by_index, role in in_pairs for index in sorted(role.rejected)],
+        chosen=chosen,
+        rejected=rejected,
         roles=roles,
-        examples=shown[:NUM_TRAINING_PROMPTS],
+        examples=examples or list(range(min(prompts, NUM_TRAINING_PROMPTS))),
     )
+
+
+def _matched(
+    groups: Iterable[GroupOutline], pairs: Iterable[PairOutline]
+) -> Iterator[tuple[GroupOutline, list[PairOutline]]]:
+    """Give every group with its pairs."""
+    waiting = groupby(pairs, key=lambda pair: pair.prompt_id)
+    head = next(waiting, None)
+    for group in groups:
+        if head is not None and head[0] == group.prompt_id:
+            yield group, list(head[1])
+            head = next(waiting, None)
+        else:
+            yield group, []
+    if head is not None:
+        raise RunFolderError(
+            f"pairs/ holds pairs of the prompt {head[0]!r}, which scored/ does not have, or has elsewhere; delete both "
+            "folders and run the same command again"
+        )
 
 
 def problems_to_show(before: Collection[EvalItem], after: Collection[EvalItem]) -> list[str]:
@@ -136,31 +196,37 @@ def accuracy_by_rank(items: Collection[EvalItem]) -> list[Estimate]:
     ranks gets their mean accuracy. Samples that could not be graded are left out. Intervals are normal ones over
     problems.
     """
-    ranks: list[list[float]] = []
+    # Each share with how often it occurs: there are few different ones, however many samples.
+    ranks: list[Counter[float]] = []
     for item in items:
         graded = [sample for sample in item.samples if sample.outcome is not Outcome.UNSCORED]
         for rank, share in enumerate(_shares(graded)):
             if rank == len(ranks):
-                ranks.append([])
-            ranks[rank].append(share)
-    return [mean(values) for values in ranks]
+                ranks.append(Counter())
+            ranks[rank][share] += 1
+    return [mean_of(values) for values in ranks]
 
 
-def mean(shares: Sequence[float]) -> Estimate:
+def mean(shares: Iterable[float]) -> Estimate:
     """Average shares, at least one; the interval is a normal one, cut to [0, 1]."""
-    count = len(shares)
-    value = sum(shares) / count
-    half = 1.96 * math.sqrt(sum((one - value) ** 2 for one in shares) / max(1, count - 1) / count)
+    return mean_of(Counter(shares))
+
+
+def mean_of(shares: Mapping[float, int]) -> Estimate:
+    """Average shares as `mean`, given how often each occurs."""
+    count = sum(shares.values())
+    value = sum(one * times for one, times in shares.items()) / count
+    squares = sum(times * (one - value) ** 2 for one, times in shares.items())
+    half = 1.96 * math.sqrt(squares / max(1, count - 1) / count)
     return Estimate(value=value, low=max(0.0, value - half), high=min(1.0, value + half), n=count)
 
 
-def by_outcome(answers: Iterable[JudgedTrace]) -> tuple[list[float], list[float]]:
-    """Split answer probabilities into right and wrong, leaving out answers that could not be graded."""
-    right: list[float] = []
-    wrong: list[float] = []
+def by_outcome(answers: Iterable[JudgedTrace]) -> tuple[Histogram, Histogram]:
+    """Count answer probabilities of right and of wrong answers, leaving out those that could not be graded."""
+    right, wrong = Histogram(), Histogram()
     for answer in answers:
         if answer.outcome is not Outcome.UNSCORED:
-            (right if answer.outcome is Outcome.CORRECT else wrong).append(answer.probability)
+            (right if answer.outcome is Outcome.CORRECT else wrong).add((answer.probability,))
     return right, wrong
 
 

@@ -35,7 +35,8 @@ OUTCOMES = {
 
 def evaluated(judged: Sequence[tuple[str, Judged]], ids: Collection[str]) -> Iterator[str]:
     """Give a folded box per problem, with its greedy trace of every (heading, checkpoint)."""
-    items = [{item.prompt_id: item for item in one.items} for _, one in judged]
+    wanted = {*ids}
+    items = [{item.prompt_id: item for item in one.items if item.prompt_id in wanted} for _, one in judged]
     for number, prompt_id in enumerate(ids):
         found = [
             (heading, of_items[prompt_id], one.groups[prompt_id])

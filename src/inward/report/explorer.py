@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from inward.errors import RunFolderError
+from inward.report.controls import PLACES, controls
 from inward.report.markup import counted, visible
 from inward.types import EvalItem, JudgedTrace, Outcome
 
@@ -23,12 +24,6 @@ MAX_CHARACTERS = 4000
 SEED = 0
 """Of the choice where there are more traces than the page holds."""
 _OUTCOMES = {outcome: code for code, outcome in enumerate(Outcome)}
-_MARKS = {
-    Outcome.CORRECT: "✓ right",
-    Outcome.INCORRECT: "✕ wrong",
-    Outcome.NO_ANSWER: "– no answer",
-    Outcome.UNSCORED: "? could not be graded",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +43,8 @@ class Side:
     texts: Mapping[str, Texts]
     decoding: str
     """Of `EvalReport`."""
+    bare: Collection[str] = frozenset()
+    """Problems whose samples are left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +54,7 @@ class Explored:
     problems: Sequence[str]
     """JSON of each problem with its traces, in the order of the evaluation set."""
     num_sides: int
-    """1, or 2 for before and after."""
+    """1, or 2 for before and after; more where runs are set against each other."""
     answer: str
     """What the trace that gives a problem's answer is called: `greedy`, or `answer` under other decodings."""
     num_traces: int
@@ -66,6 +63,12 @@ class Explored:
     of_problems: int
     num_cut: int
     """Texts shown in part."""
+    names: Sequence[str] = ()
+    """Of the runs that are set against each other; empty for the checkpoints of one run."""
+    asked: Sequence[int] = ()
+    """Questions that each of these was judged on, shared or not."""
+    num_bare: int = 0
+    """Problems whose samples are left out."""
 
 
 def choose(sides: Sequence[Collection[EvalItem]], most: int = MAX_TRACES) -> list[str]:
@@ -90,7 +93,7 @@ def explored(sides: Sequence[Side], drawn: Sequence[str], most: int = MAX_BYTES)
     """Put problems and their traces into JSON; None without a judged checkpoint.
 
     Args:
-        sides: The checkpoints, one or two.
+        sides: The checkpoints, at least one for a result.
         drawn: Ids to take as long as they have at most `most` bytes together; the first one however long it is.
         most: Bytes of JSON.
 
@@ -117,6 +120,7 @@ def explored(sides: Sequence[Side], drawn: Sequence[str], most: int = MAX_BYTES)
         of_traces=sum(1 + len(item.samples) for side in sides for item in side.items.values()),
         of_problems=len(everything),
         num_cut=sum(one.num_cut for one in shown),
+        num_bare=sum(any(key in side.bare for side in sides) for key in everything if key in kept),
     )
 
 
@@ -136,12 +140,12 @@ def section(data: Explored | None) -> str:
     """Write what the page holds in words, the controls, empty places for the script, and the data; empty for None."""
     if data is None:
         return ""
-    both = data.num_sides == 2
-    names = json.dumps(["Before", "After"] if both else ["The model"])
-    content = f'{{"sides":{names},"answer":"{data.answer}","problems":['
+    names = [*map(visible, data.names)] or (["Before", "After"] if data.num_sides == 2 else ["The model"])
+    about = {"sides": names, "asked": [*data.asked], "answer": data.answer}
+    content = f'{_inert(about)[:-1]},"problems":['
     return (
         f'<p>{_about(data)}</p><p class="without-script">This list needs scripts; the rest of the page does not.</p>'
-        f'<div class="explorer" hidden>{_controls(data.answer, both=both)}{_PLACES}</div>'
+        f'<div class="explorer" hidden>{controls(data.answer, data.num_sides, data.names)}{PLACES}</div>'
         f'<script type="application/json" id="explorer-data">{content}{",".join(data.problems)}]}}</script>'
     )
 
@@ -153,7 +157,9 @@ def style() -> str:
 
 def script() -> tuple[str, str]:
     """Return the explorer's script, and the source expression that lets a content policy run it and no other."""
-    code = files("inward.report").joinpath("assets/explorer.js").read_text("utf-8")
+    assets = files("inward.report").joinpath("assets")
+    parts = ("explorer_data.js", "explorer_figures.js", "explorer.js")
+    code = "".join(assets.joinpath(name).read_text("utf-8") for name in parts)
     return code, f"'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'"
 
 
@@ -171,17 +177,33 @@ def _problem(prompt_id: str, sides: Sequence[Side]) -> _Problem:
     traces: list[list[list[object]]] = []
     for side in sides:
         traces.append([])
-        for judged, sampled in _judged(side.items.get(prompt_id)):
+        for judged, sampled in _judged(side, prompt_id):
             completion = _texts(side, prompt_id).completions.get(judged.index)
             if completion is None:
                 raise _missing(prompt_id)
             completions.append(completion)
             traces[-1].append([*_numbers(judged, sampled=sampled), _cut(completion)])
     return _Problem(
-        json=_inert([visible(prompt_id), _cut(prompt), visible(gold), traces]),
+        json=_inert([visible(prompt_id), _cut(prompt), visible(gold), traces, _answers(prompt_id, sides)]),
         num_traces=len(completions),
         num_cut=sum(len(text) > MAX_CHARACTERS for text in (prompt, *completions)),
     )
+
+
+def _answers(prompt_id: str, sides: Sequence[Side]) -> list[list[object] | None]:
+    """Give which answer the problem got on every side, as a number that equal ones share, and the samples' majority."""
+    items = [side.items.get(prompt_id) for side in sides]
+    forms = [*dict.fromkeys(item.greedy.canonical for item in items if item)]
+    return [None if item is None else [forms.index(item.greedy.canonical), _votes(item)] for item in items]
+
+
+def _votes(item: EvalItem) -> list[object] | None:
+    """Give the answer most samples gave, its outcome and the share of the samples that gave it."""
+    if not item.samples:
+        return None
+    form = next((one.canonical for one in item.samples if one.answer == item.majority), None)
+    share = sum(one.canonical == form for one in item.samples) / len(item.samples)
+    return [None if item.majority is None else _cut(item.majority), _OUTCOMES[item.majority_outcome], share]
 
 
 def _texts(side: Side, prompt_id: str) -> Texts:
@@ -198,10 +220,11 @@ def _missing(prompt_id: str) -> RunFolderError:
     )
 
 
-def _judged(item: EvalItem | None) -> Iterator[tuple[JudgedTrace, bool]]:
+def _judged(side: Side, prompt_id: str) -> Iterator[tuple[JudgedTrace, bool]]:
+    item = side.items.get(prompt_id)
     if item is not None:
         yield item.greedy, False
-        yield from ((sample, True) for sample in item.samples)
+        yield from ((sample, True) for sample in item.samples if prompt_id not in side.bare)
 
 
 def _numbers(judged: JudgedTrace, *, sampled: bool) -> list[object]:
@@ -232,11 +255,13 @@ def _inert(value: object) -> str:
 
 def _about(data: Explored) -> str:
     if data.num_traces < data.of_traces:
-        said = (
-            f"{data.num_traces:,} of {data.of_traces:,} judged traces: those of {len(data.problems):,} of "
-            f"{data.of_problems:,} problems, chosen at random with seed {SEED} to keep this page small. The numbers "
-            "and figures above rest on all of them."
-        )
+        left = f"{data.num_traces:,} of {data.of_traces:,} judged traces: "
+        if len(data.problems) < data.of_problems:
+            left += f"those of {len(data.problems):,} of {data.of_problems:,} problems, "
+        if data.num_bare:
+            left += f"without the samples of {counted(data.num_bare, 'problem')}, "
+        rest = "do not depend on that choice" if data.names else "and figures above rest on all of them"
+        said = f"{left}chosen at random with seed {SEED} to keep this page small. The numbers {rest}."
     else:
         said = f"All {counted(data.num_traces, 'judged trace')} of {counted(data.of_problems, 'problem')}."
     if data.num_cut:
@@ -244,52 +269,6 @@ def _about(data: Explored) -> str:
             f" Of {counted(data.num_cut, 'text')} longer than {MAX_CHARACTERS:,} characters, beginning and end are "
             "shown and searched."
         )
+    if data.names:
+        return f"{said} Each question that both runs were asked stands here once, those with changed answers first."
     return f"{said} Click a bar of the calibration figures to see the answers behind it."
-
-
-def _controls(answer: str, *, both: bool) -> str:
-    view = (
-        '<div class="views" role="group" aria-label="View"><button type="button" data-view="traces">By trace</button>'
-        f'<button type="button" data-view="problems">{"Before and after" if both else "By problem"}</button></div>'
-    )
-    sides = _select("side", "Checkpoint", {"": "both", "0": "before", "1": "after"}) if both else ""
-    changes = {
-        "": "any", "gained": "wrong → right", "lost": "right → wrong", "other": "other change", "same": "unchanged",
-    }  # fmt: skip
-    orders = ({"changed": "changed first"} if both else {}) | {
-        "given": "as given", "surest": "surest first", "unsure": "least sure first",
-        "longest": "longest first", "shortest": "shortest first",
-    }  # fmt: skip
-    boxes = "".join(
-        f'<label><input type="checkbox" name="outcome" value="{outcome}">{mark}</label>'
-        for outcome, mark in _MARKS.items()
-    )
-    ends = "".join(
-        f'<label>{name} <input type="number" name="{key}" min="0" max="1" step="any" inputmode="decimal"></label>'
-        for key, name in (("low", "from"), ("high", "to"))
-    )
-    return (
-        f'<div class="controls" role="search" aria-label="Filter the traces">{view}'
-        '<label class="find">Search <input type="search" name="find" aria-keyshortcuts="/"></label>'
-        f"{sides}{_select('source', 'Source', {'': 'all', 'greedy': answer, 'sampled': 'samples'})}"
-        f"{_select('change', 'Change', changes) if both else ''}{_select('sort', 'Order', orders)}"
-        f"<fieldset><legend>Outcome</legend>{boxes}</fieldset>"
-        f'<fieldset><legend>Confidence</legend>{ends}<span class="quiet" data-place="interval"></span></fieldset>'
-        '<button type="button" data-clear>Clear filters</button></div>'
-    )
-
-
-def _select(name: str, label: str, options: Mapping[str, str]) -> str:
-    shown = "".join(f'<option value="{value}">{word}</option>' for value, word in options.items())
-    return f'<label>{label} <select name="{name}">{shown}</select></label>'
-
-
-_PLACES = (
-    '<p class="count" role="status" aria-live="polite" data-place="count"></p>'
-    '<div class="rows" role="listbox" tabindex="0" aria-label="Traces" aria-describedby="explorer-keys">'
-    '<div role="presentation"></div></div>'
-    '<p class="keys quiet" id="explorer-keys"><kbd>/</kbd> search, <kbd>↑</kbd> <kbd>↓</kbd> move, <kbd>Enter</kbd> '
-    "read, then <kbd>←</kbd> <kbd>→</kbd> for other problems and <kbd>Esc</kbd> back; <kbd>Esc</kbd> in the list "
-    "clears the filters</p>"
-    '<div class="reader" role="region" tabindex="-1" aria-label="The problem"></div>'
-)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from inward.report.markup import counted, decimal, esc, significant
+from inward.report.tally import Histogram
 from inward.types import CalibrationReport, Estimate
 
 WIDTH = 420.0
@@ -65,15 +66,6 @@ class Marks:
     stop: int | None = None
 
 
-def histogram(values: Iterable[float], low: float, high: float, bins: int) -> list[int]:
-    """Count in equal-width bins over [low, high]; the last one holds `high`, values outside are clamped."""
-    counts = [0] * bins
-    for value in values:
-        if math.isfinite(value):
-            counts[min(bins - 1, max(0, int((value - low) / (high - low) * bins)))] += 1
-    return counts
-
-
 def reliability(report: CalibrationReport, picks: Sequence[str] = ()) -> str:
     """Draw accuracy against confidence, bin by bin, the gap between them hatched, with the counts beneath.
 
@@ -119,37 +111,32 @@ def _picking(drawn: str, pick: str, whole: str) -> str:
 
 
 def mirrored(
-    up: Sequence[float],
-    down: Sequence[float],
+    up: Histogram,
+    down: Histogram,
     *,
     names: tuple[str, str],
     peak: float,
-    low: float = 0.0,
-    high: float = 1.0,
-    bins: int = 20,
     picks: tuple[Sequence[str], Sequence[str]] | None = None,
 ) -> str:
-    """Draw two histograms back to back over [low, high].
+    """Draw two histograms back to back.
 
     Args:
         up: Confidences counted upwards.
-        down: Confidences counted downwards.
+        down: Confidences counted downwards, over the same bins.
         names: What the two are.
         peak: Share of both together at which the vertical scale ends.
-        low: Left end of the horizontal scale.
-        high: Right end.
-        bins: Number of bars each way.
         picks: What each bar picks in the trace explorer, upwards and downwards; None where there is none.
     """
-    total = len(up) + len(down) or 1
+    low, high, bins = up.low, up.high, len(up.counts)
+    total = up.total + down.total or 1
     plot = Plot(height=220.0, x_low=low, x_high=high, y_low=-peak, y_high=peak)
     parts: list[str] = []
     for tick in (-peak, -peak / 2, 0.0, peak / 2, peak):
         parts.append(_line("grid", plot.left, plot.y(tick), plot.left + plot.width, plot.y(tick)))
         parts.append(_text(plot.left - 6, plot.y(tick) + 4, f"{abs(tick):.0%}", "end"))
     step = (high - low) / bins
-    for side, (style, name, values, sign) in enumerate((("right", names[0], up, 1), ("wrong", names[1], down, -1))):
-        for index, count in enumerate(histogram(values, low, high, bins)):
+    for side, (style, name, counted_, sign) in enumerate((("right", names[0], up, 1), ("wrong", names[1], down, -1))):
+        for index, count in enumerate(counted_.counts):
             if count:
                 start, share = low + index * step, count / total
                 title = f"<title>{share:.1%} are {name} with confidence {start:.2f} to {start + step:.2f}</title>"
@@ -159,10 +146,10 @@ def mirrored(
                 whole = _rect("hit", plot.x(start) + 0.75, half, plot.width / bins - 1.5, plot.height / 2)
                 parts.append(_picking(title + bar, picks[side][index], whole) if picks else f"<g>{title}{bar}</g>")
         edge = plot.top + 16 if sign > 0 else plot.bottom - 8
-        parts.append(_text(plot.left + 8, edge, f"{name}: {len(values):,}", "strong"))
+        parts.append(_text(plot.left + 8, edge, f"{name}: {counted_.total:,}", "strong"))
     parts.append(_line("axis", plot.left, plot.y(0.0), plot.left + plot.width, plot.y(0.0)))
     parts.append(_x_axis(plot, "confidence", _fifths(low, high)))
-    label = f"Confidence of {len(up)} {names[0]} and {len(down)} {names[1]} ones"
+    label = f"Confidence of {up.total} {names[0]} and {down.total} {names[1]} ones"
     return _svg(plot.bottom + 42, label, parts)
 
 
@@ -272,8 +259,9 @@ def _beside(plot: Plot, x: float, y: float, word: str) -> str:
     return _text(x + (9 if right else -9), y, word, "mark strong" if right else "mark strong end")
 
 
-def bars(counts: Sequence[int], low: float, high: float, *, x_label: str) -> str:
-    """Draw `counts` over equal-width bins between `low` and `high`."""
+def bars(shown: Histogram, *, x_label: str, noun: str = "trace") -> str:
+    """Draw a histogram; `noun` is what it counts."""
+    counts, low, high = shown.counts, shown.low, shown.high
     most = max(counts, default=0) or 1
     plot = Plot(height=150.0, x_low=low, x_high=high, y_high=float(most))
     step = (high - low) / len(counts)
@@ -281,7 +269,7 @@ def bars(counts: Sequence[int], low: float, high: float, *, x_label: str) -> str
     parts.append(_text(plot.left - 6, plot.top + 8, f"{most:,}", "end"))
     for index, count in enumerate(counts):
         start = low + index * step
-        title = f"<title>{counted(count, 'trace')}: {start:.2f} to {start + step:.2f}</title>"
+        title = f"<title>{counted(count, noun)}: {start:.2f} to {start + step:.2f}</title>"
         bar = _rect(
             "count",
             plot.x(start) + 0.75,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import reduce
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from inward.errors import RunFolderError
 from inward.report import examples, explorer
@@ -13,6 +17,7 @@ from inward.report.data import Judged, RunData
 from inward.report.derived import (
     GroupOutline,
     PairOutline,
+    confidence_range,
     problems_along,
     problems_to_show,
     steps_to_show,
@@ -20,8 +25,11 @@ from inward.report.derived import (
 )
 from inward.report.progress import Progress, progress
 from inward.runs import RunFolder, from_json
-from inward.runs.shards import damaged
+from inward.runs.shards import read_columns
 from inward.types import Estimate, EvalItem, EvalReport, Outcome, Prompt, ScoredGroup
+
+if TYPE_CHECKING:
+    import pyarrow
 
 _ELEMENT = "traces.list.element"
 _GROUP_COLUMNS = (
@@ -51,7 +59,8 @@ def read(path: Path) -> RunData:
     before, after = _items(folder, "before"), _items(folder, "after")
     shown = problems_to_show(before, after)
     curve, seen = curve_of(summary), progress(folder, summary)
-    training = training_facts([*_group_outlines(folder)], _pair_outlines(folder))
+    scale = confidence_range(_group_outlines(folder))
+    training = training_facts(_group_outlines(folder), _pair_outlines(folder), scale)
     return RunData(
         manifest=folder.manifest,
         task=summary.get("task"),
@@ -128,7 +137,8 @@ def _along(folder: RunFolder, steps: Sequence[int], seen: Progress) -> list[tupl
 
 
 def _items(folder: RunFolder, name: str) -> Collection[EvalItem]:
-    return list(folder.records(f"{name}/items", EvalItem)) if (folder.path / name / "report.json").exists() else ()
+    """Verdicts to go through as often as need be: they are read each time, so that none are held."""
+    return folder.records(f"{name}/items", EvalItem) if (folder.path / name / "report.json").exists() else ()
 
 
 def _judged(folder: RunFolder, name: str, items: Collection[EvalItem], shown: Collection[str]) -> Judged | None:
@@ -147,19 +157,30 @@ def _judged(folder: RunFolder, name: str, items: Collection[EvalItem], shown: Co
 def _explored(folder: RunFolder, judged: Mapping[str, Collection[EvalItem]]) -> explorer.Explored | None:
     found = {name: items for name, items in judged.items() if items}
     drawn = explorer.choose([*found.values()])
+    wanted = {*drawn}
     sides = [
         explorer.Side(
-            items={item.prompt_id: item for item in items},
-            texts=dict(_texts(folder, f"{name}/scored", {*drawn})),
+            items={item.prompt_id: item for item in items if item.prompt_id in wanted},
+            texts=dict(texts_of(folder, f"{name}/scored", wanted)),
             decoding=folder.read_json(f"{name}/report.json")["decoding"],
         )
         for name, items in found.items()
     ]
-    return explorer.explored(sides, drawn)
+    shown = explorer.explored(sides, drawn)
+    if shown is None:
+        return None
+    traces: Counter[str] = Counter()
+    for item in (item for items in found.values() for item in items):
+        traces[item.prompt_id] += 1 + len(item.samples)
+    return dataclasses.replace(shown, of_traces=traces.total(), of_problems=len(traces))
 
 
-def _texts(folder: RunFolder, stage: str, ids: Collection[str]) -> Iterator[tuple[str, explorer.Texts]]:
-    """Read prompts and completions by prompt id, without the signals, which are most of a shard."""
+def texts_of(folder: RunFolder, stage: str, ids: Collection[str]) -> Iterator[tuple[str, explorer.Texts]]:
+    """Read prompts and completions by prompt id, without the signals, which are most of a shard.
+
+    Raises:
+        RunFolderError: A file is damaged.
+    """
     for row in _rows(folder, stage, _TEXT_COLUMNS):
         prompt = row["prompt"]
         if prompt["id"] in ids:
@@ -178,34 +199,54 @@ def _groups(folder: RunFolder, stage: str, positions: Collection[int]) -> list[S
 
 
 def _group_outlines(folder: RunFolder) -> Iterator[GroupOutline]:
-    for row in _rows(folder, "scored", _GROUP_COLUMNS):
-        measure, traces = row["confidence"], row["traces"]
-        yield GroupOutline(
-            prompt_id=row["prompt"]["id"],
-            measure=measure,
-            confidences={one["trace"]["index"]: dict(one["measures"]).get(measure, math.nan) for one in traces},
-            without_span=sum(one["answer_tokens"] is None for one in traces),
-        )
+    for table in _tables(folder, "scored", _GROUP_COLUMNS):
+        ids = _leaf(table, "prompt", "id").to_pylist()
+        measures = _leaf(table, "confidence").to_pylist()
+        groups = _leaf(table, "traces")
+        traces = groups.values
+        indices = traces.field("trace").field("index").to_numpy().tolist()
+        without = traces.field("answer_tokens").is_null().to_pylist()
+        measured = _leaf_dicts(traces.field("measures"))
+        for i, (start, end) in enumerate(pairwise(groups.offsets.to_numpy().tolist())):
+            measure = measures[i]
+            yield GroupOutline(
+                prompt_id=ids[i],
+                measure=measure,
+                confidences={indices[n]: measured[n].get(measure, math.nan) for n in range(start, end)},
+                without_span=sum(without[start:end]),
+            )
 
 
 def _pair_outlines(folder: RunFolder) -> Iterator[PairOutline]:
-    for row in _rows(folder, "pairs", _PAIR_COLUMNS):
-        yield PairOutline(
-            prompt_id=row["prompt"]["id"],
-            chosen=row["chosen"]["index"],
-            rejected=row["rejected"]["index"],
-            same_answer=row["chosen_answer"] is not None and row["chosen_answer"] == row["rejected_answer"],
-        )
+    for table in _tables(folder, "pairs", _PAIR_COLUMNS):
+        columns = (_leaf(table, *name.split(".")).to_pylist() for name in _PAIR_COLUMNS)
+        for prompt_id, chosen, rejected, chosen_answer, rejected_answer in zip(*columns, strict=True):
+            yield PairOutline(
+                prompt_id=prompt_id,
+                chosen=chosen,
+                rejected=rejected,
+                same_answer=chosen_answer is not None and chosen_answer == rejected_answer,
+            )
+
+
+def _leaf(table: pyarrow.Table, name: str, *below: str) -> pyarrow.Array:
+    """Return a column, or what lies below it, as one array."""
+    return reduce(lambda inner, field: inner.field(field), below, table[name].combine_chunks())
+
+
+def _leaf_dicts(maps: pyarrow.MapArray) -> list[dict[str, float]]:
+    entries = list(zip(maps.keys.to_pylist(), maps.items.to_numpy().tolist(), strict=True))
+    return [dict(entries[start:end]) for start, end in pairwise(maps.offsets.to_numpy().tolist())]
 
 
 def _rows(folder: RunFolder, stage: str, columns: Collection[str]) -> Iterator[dict[str, Any]]:
     """Read some columns of a stage's shards; nothing where the method has no such stage."""
-    import pyarrow.parquet as pq
+    for table in _tables(folder, stage, columns):
+        yield from table.to_pylist()
 
+
+def _tables(folder: RunFolder, stage: str, columns: Collection[str]) -> Iterator[pyarrow.Table]:
     for path in sorted((folder.path / stage).glob("*.parquet")):
-        try:
-            with pq.ParquetFile(path) as file:
-                rows = file.read(columns=[*columns], use_threads=False).to_pylist()
-        except (OSError, ValueError) as error:
-            raise damaged(path, error) from error
-        yield from rows
+        for table in read_columns(path, columns):
+            if table.num_rows:
+                yield table

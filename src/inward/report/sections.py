@@ -7,9 +7,10 @@ import math
 
 from inward.report import examples, explorer, figures
 from inward.report.data import Judged, RunData
-from inward.report.derived import TrainingFacts, accuracy_by_rank, by_outcome, problems_to_show
+from inward.report.derived import TrainingFacts, accuracy_by_rank, by_outcome
 from inward.report.markup import counted, decimal, duration, esc, percent
 from inward.report.metrics import get
+from inward.report.tally import Histogram
 from inward.report.words import advice, cost, loading
 from inward.types import Artifact, CalibrationReport, Outcome
 
@@ -76,8 +77,8 @@ def training(data: RunData) -> str:
         tiles += [
             (f"{facts.pairs:,}", "preference pairs"),
             (
-                f"{len(facts.roles):,}",
-                f"prompts that gave pairs ({percent(len(facts.roles) / facts.prompts)})",
+                f"{facts.prompts_with_pairs:,}",
+                f"prompts that gave pairs ({percent(facts.prompts_with_pairs / facts.prompts)})",
             ),
             (percent(facts.same_answer / facts.pairs), "of pairs: both traces give the same answer"),
         ]
@@ -90,8 +91,7 @@ def traces(data: RunData) -> str:
     judged = _judged(data)
     parts: list[str] = []
     if judged:
-        first, last = judged[0][1], judged[-1][1]
-        ids = problems_to_show(first.items, last.items)
+        ids = [*dict.fromkeys([*judged[0][1].groups, *judged[-1][1].groups])]
         boxes = "".join(examples.evaluated(judged, ids))
         parts.append(f"<h3>Greedy answers to {counted(len(ids), 'problem')} of the evaluation</h3>{boxes}")
     if data.training is not None and data.training_examples:
@@ -185,7 +185,7 @@ def _bar_picks(heading: str, outcomes: tuple[Outcome, ...], bins: int = 20) -> l
 
 def _right_and_wrong(judged: list[tuple[str, Judged]]) -> str:
     split = [(heading, by_outcome(item.greedy for item in one.items)) for heading, one in judged]
-    peak = max(_peak(right, wrong, 0.0, 1.0) for _, (right, wrong) in split)
+    peak = max(_peak(right, wrong) for _, (right, wrong) in split)
     return "".join(
         _figure(
             heading,
@@ -202,10 +202,9 @@ def _right_and_wrong(judged: list[tuple[str, Judged]]) -> str:
     )
 
 
-def _peak(up: list[float], down: list[float], low: float, high: float) -> float:
+def _peak(up: Histogram, down: Histogram) -> float:
     """Return the largest share in a bar of a mirrored histogram, rounded up to a tenth."""
-    counts = (count for side in (up, down) for count in figures.histogram(side, low, high, 20))
-    return max(1, math.ceil(10 * max(counts) / max(1, len(up) + len(down)))) / 10
+    return max(1, math.ceil(10 * max(*up.counts, *down.counts) / max(1, up.total + down.total))) / 10
 
 
 def _by_rank(judged: list[tuple[str, Judged]]) -> str:
@@ -252,19 +251,11 @@ def _risk_coverage(judged: list[tuple[str, Judged]]) -> str:
 
 
 def _confidences(facts: TrainingFacts) -> str:
-    known = [value for value in facts.confidences if math.isfinite(value)]
-    low, high = (min(known), max(known)) if known else (0.0, 1.0)
-    if low >= -1 and high <= 1:
-        low, high = (-1.0 if low < 0 else 0.0), 1.0
-    elif low == high:
-        high = low + 1
-    drawing = figures.bars(figures.histogram(known, low, high, 40), low, high, x_label="confidence")
+    drawing = figures.bars(facts.confidences, x_label="confidence")
     shown = _figure("All training traces", esc(facts.measure), drawing)
     if facts.pairs:
-        peak = _peak(facts.chosen, facts.rejected, low, high)
-        drawing = figures.mirrored(
-            facts.chosen, facts.rejected, names=("chosen", "rejected"), peak=peak, low=low, high=high
-        )
+        peak = _peak(facts.chosen, facts.rejected)
+        drawing = figures.mirrored(facts.chosen, facts.rejected, names=("chosen", "rejected"), peak=peak)
         shown += _figure("Chosen and rejected", "share of these traces", drawing)
     return shown
 

@@ -102,7 +102,8 @@ def _read(path: Path) -> Run:
     points = summary.get("curve") or ()
     if not points or any("step" not in point for point in points):
         raise RunFolderError(
-            f"{path} has no metrics by step to draw: give judged runs of rlif or rlsc (--eval-task, --eval-data)"
+            f"{path} has no metrics by step to draw: give judged runs of rlif or rlsc (--eval-task, --eval-data); "
+            "judged runs of any method, rlsf too, go side by side by inward compare RUN RUN --out compare.html"
         )
     return Run(
         name=Path(os.path.realpath(path)).name,

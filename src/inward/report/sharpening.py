@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from inward.report import figures
 from inward.report.along import estimated
 from inward.report.data import Judged, RunData
-from inward.report.derived import mean
+from inward.report.derived import mean_of
 from inward.report.markup import decimal
 from inward.report.words import moved
-from inward.types import Estimate, EvalItem, JudgedTrace
+from inward.types import Estimate, EvalItem
 
 MAX_RANKS = 10
 """Ranks of answers that are drawn."""
@@ -30,13 +31,13 @@ def sharpening(data: RunData) -> str:
     if data.judged_before is None or data.judged_after is None:
         return ""
     pair = (data.judged_before, data.judged_after)
-    samples = [[sample for item in one.items for sample in item.samples] for one in pair]
-    if not all(samples):
+    sides = [_logprobs(one.items) for one in pair]
+    if not all(whole for whole, _ in sides):
         return ""
-    per_token = [[s.logprob / s.length for s in side if s.length] for side in samples]
+    per_token = [of for _, of in sides]
     drawn = (
         _masses(pair),
-        _cumulative("Log-probability of a sample", "all its tokens together", "nats", _logprobs(samples)),
+        _cumulative("Log-probability of a sample", "all its tokens together", "nats", [whole for whole, _ in sides]),
         _cumulative("The same per token", "divided by the length", "nats per token", per_token),
     )
     return f'{_words(data, per_token)}<div class="figures">{"".join(drawn)}</div>'
@@ -48,13 +49,16 @@ def ranked_masses(items: Collection[EvalItem]) -> list[Estimate]:
     Each is a mean over the problems that have samples; a problem with fewer different answers has 0 beyond its last.
     Answers count in the form that equal answers share. Samples without an answer count in the total alone.
     """
-    shares: list[list[float]] = []
+    ranks: list[Counter[float]] = []
+    problems = 0
     for item in items:
         counts = Counter(sample.canonical for sample in item.samples if sample.canonical is not None)
-        if item.samples:
-            shares.append([count / len(item.samples) for _, count in counts.most_common()])
-    ranks = max(map(len, shares), default=0)
-    return [mean([row[rank] if rank < len(row) else 0.0 for row in shares]) for rank in range(ranks)]
+        problems += bool(item.samples)
+        for rank, (_, count) in enumerate(counts.most_common()):
+            if rank == len(ranks):
+                ranks.append(Counter())
+            ranks[rank][count / len(item.samples)] += 1
+    return [mean_of({**shares, 0.0: problems - shares.total()}) for shares in ranks]
 
 
 def cumulative(values: Sequence[float]) -> list[tuple[float, float]]:
@@ -65,8 +69,15 @@ def cumulative(values: Sequence[float]) -> list[tuple[float, float]]:
     return [(ordered[place - 1], place / count) for place in places]
 
 
-def _logprobs(samples: Sequence[Sequence[JudgedTrace]]) -> list[list[float]]:
-    return [[sample.logprob for sample in side] for side in samples]
+def _logprobs(items: Iterable[EvalItem]) -> tuple[array[float], array[float]]:
+    """Of the samples, and per token of those that have tokens: eight bytes each, as the curves need all of them."""
+    whole, per_token = array("d"), array("d")
+    for item in items:
+        for sample in item.samples:
+            whole.append(sample.logprob)
+            if sample.length:
+                per_token.append(sample.logprob / sample.length)
+    return whole, per_token
 
 
 def _words(data: RunData, per_token: Sequence[Sequence[float]]) -> str:

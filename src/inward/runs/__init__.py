@@ -11,12 +11,17 @@
 Running the same code again after it was killed, at whatever point, continues after the last whole file.
 """
 
+from inward.runs.crew import ALONE, Crew
 from inward.runs.files import hash_folder
-from inward.runs.folder import Progress, RunFolder, identity, silent
+from inward.runs.folder import Listener, Progress, RunFolder, nobody, silent
+from inward.runs.identity import identity
 from inward.runs.records import digest, from_json, schema, to_json
 from inward.runs.shards import Records
 
 __all__ = [
+    "ALONE",
+    "Crew",
+    "Listener",
     "Progress",
     "Records",
     "RunFolder",
@@ -24,6 +29,7 @@ __all__ = [
     "from_json",
     "hash_folder",
     "identity",
+    "nobody",
     "schema",
     "silent",
     "to_json",

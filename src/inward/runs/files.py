@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import BinaryIO
 
 from inward.errors import ModelError, RunFolderError
 
@@ -44,12 +45,23 @@ def write_atomic(path: Path, data: bytes | memoryview) -> None:
     Raises:
         RunFolderError: The disk is full or the folder not writable.
     """
+    with atomic(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to write into, which takes the place of `path` once the body has ended well; parents are made.
+
+    Raises:
+        RunFolderError: The disk is full or the folder not writable.
+    """
     temporary = _temporary(path)
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
@@ -178,5 +190,6 @@ def _is_disk_full(error: BaseException) -> bool:
         return True  # torch closes its file on the way out, which fails with an error that does not name the cause
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
-    # safetensors and tokenizers are written in Rust and report it as an error class of their own.
-    return "No space left on device" in str(error)
+    # safetensors and tokenizers are written in Rust and report it as an error class of their own; torch writes its
+    # archives in C++, and knows the place where it could not go on and no reason.
+    return any(words in str(error) for words in ("No space left on device", "PytorchStreamWriter", "unexpected pos"))

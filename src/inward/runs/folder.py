@@ -15,8 +15,11 @@ from typing import Any, TypeAlias, TypeVar, final
 
 from inward.errors import RunFolderError
 from inward.runs import files
-from inward.runs.records import from_json, plain, to_json
-from inward.runs.shards import Records, damaged, shard_info, shard_path, write_shard
+from inward.runs.crew import ALONE, Crew
+from inward.runs.identity import refuse_other, version_changes
+from inward.runs.records import from_json, to_json
+from inward.runs.shards import Records, check_shard, damaged, shard_info, shard_path, write_shard
+from inward.runs.weights import check_weights
 from inward.types import Manifest
 
 Input = TypeVar("Input")
@@ -25,15 +28,21 @@ R = TypeVar("R")
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with the name of a stage, the number of inputs done and the number of inputs in all."""
 
+Listener: TypeAlias = Callable[[str, Mapping[str, object]], None]
+"""Told of every event that is logged, and of its fields."""
+
 _Span: TypeAlias = tuple[int, int]
 
 _MANIFEST, _LOCK, _LOG, _COMPLETE = "manifest.json", "lock", "log.jsonl", "complete.json"
-_WATCHED = ("torch", "transformers", "trl")
 _TIMED_EVENTS = ("shard", "stage_finished", "stage_stopped")
 
 
 def silent(stage: str, done: int, total: int) -> None:
     """Report no progress."""
+
+
+def nobody(event: str, fields: Mapping[str, object]) -> None:
+    """Listen to nothing."""
 
 
 @final
@@ -50,29 +59,47 @@ class RunFolder:
     """As first written: a resumed folder keeps the versions and the date it was begun with."""
     progress: Progress
     writable: bool
+    listener: Listener = nobody
+    crew: Crew = ALONE
+    """The processes of the run; those that do not lead write nothing."""
 
     @classmethod
     @contextmanager
-    def open(cls, path: str | Path, manifest: Manifest, *, progress: Progress = silent) -> Iterator[RunFolder]:
-        """Create the folder or resume it, and hold its lock until the context ends.
+    def open(
+        cls,
+        path: str | Path,
+        manifest: Manifest,
+        *,
+        progress: Progress = silent,
+        listener: Listener = nobody,
+        crew: Crew = ALONE,
+    ) -> Iterator[RunFolder]:
+        """Create the folder or resume it, and hold its lock until the context ends; of a crew the leader does so.
 
         Raises:
             RunFolderError: Another process works in the folder; it belongs to a run of another identity (each
                 difference is named); it holds files but no manifest; or it cannot be written.
         """
         path = Path(path)
+        if not crew.leads:
+            yield cls(path=path, manifest=crew.agree(lambda: manifest), progress=silent, writable=True, crew=crew)
+            return
         _refuse_foreign(path)
         with _locked(path):
             files.sweep(path)
+            check_weights(path)
             stored = _read_manifest(path) if (path / _MANIFEST).exists() else None
             if stored is not None:
-                _refuse_other(path, stored, manifest)
-            folder = cls(path=path, manifest=stored or manifest, progress=progress, writable=True)
+                refuse_other(path, stored, manifest)
+            folder = cls(
+                path=path, manifest=stored or manifest, progress=progress, writable=True, listener=listener, crew=crew
+            )
             if stored is None:
                 folder.write_json(_MANIFEST, manifest)
             folder.log("opened", resumed=stored is not None)
-            for name, was, now in _version_changes(folder.manifest, manifest):
+            for name, was, now in version_changes(folder.manifest, manifest):
                 folder.log("version_changed", name=name, was=was, now=now)
+            crew.agree(lambda: folder.manifest)
             yield folder
 
     @classmethod
@@ -95,6 +122,7 @@ class RunFolder:
         record: type[R],
         *,
         shard_size: int,
+        shared: bool = True,
     ) -> Records[R]:
         """Make records from inputs, one shard per `shard_size` consecutive inputs; whole shards are kept.
 
@@ -104,6 +132,7 @@ class RunFolder:
             make: Gives the records of a slice of the inputs, any number of them.
             record: Type of the records.
             shard_size: Inputs per shard; cannot change once the first shard is written.
+            shared: Whether all processes of a crew make a part of each shard, or the leader all of it.
 
         Raises:
             RunFolderError: A shard is damaged, or was made from other inputs than asked for now.
@@ -111,11 +140,16 @@ class RunFolder:
         """
         ends = [*range(shard_size, len(inputs), shard_size), len(inputs)] if len(inputs) else []
         spans = list(zip([0, *ends], ends, strict=False))
-        return self._stage(name, spans, lambda span: make(inputs[span[0] : span[1]]), record)
+        if not shared:
+            return self._stage(name, spans, lambda span: self._led(lambda: make(inputs[span[0] : span[1]])), record)
+        return self._stage(name, spans, lambda span: self.crew.share(inputs[span[0] : span[1]], make), record)
 
-    def once(self, name: str, make: Callable[[], Sequence[R]], record: type[R]) -> Records[R]:
-        """Make the records of a stage as one shard, also where there are none; see `map`."""
-        return self._stage(name, [(0, 1)], lambda _: make(), record)
+    def once(self, name: str, make: Callable[[], Iterable[R]], record: type[R]) -> Records[R]:
+        """Make the records of a stage as one shard, also where there are none; see `map`.
+
+        They are written as they are made, and no more than a block of them is held.
+        """
+        return self._stage(name, [(0, 1)], lambda _: self._led(make), record)
 
     def records(self, name: str, record: type[R]) -> Records[R]:
         """Return the records of a finished stage.
@@ -129,7 +163,10 @@ class RunFolder:
                 f"({self.manifest.method}, with --out {self.path}); it continues where it stopped"
             )
         complete = self.read_json(f"{name}/{_COMPLETE}")
-        return Records(self.path / name, record, shards=complete["shards"], length=complete["records"])
+        try:
+            return Records(self.path / name, record, shards=complete["shards"], length=complete["records"])
+        except (KeyError, TypeError) as error:
+            raise damaged(self.path / name / _COMPLETE, error) from error
 
     def build(self, name: str, make: Callable[[Path], object]) -> Path:
         """Make a folder such as `checkpoint` in one step, unless it is there already, and return its path.
@@ -140,7 +177,7 @@ class RunFolder:
         """
         self._assert_writable()
         path = self.path / name
-        if not path.exists():
+        if self.crew.leads and not path.exists():
             files.build_atomic(path, make)
             self.log("built", name=name)
         return path
@@ -160,14 +197,19 @@ class RunFolder:
     def write_text(self, name: str, text: str) -> None:
         """Write a text file in UTF-8."""
         self._assert_writable()
+        if not self.crew.leads:
+            return
         # A lone surrogate from a user's file has no UTF-8 form; `\\udxxx` is what JSON writes for it.
         files.write_atomic(self.path / name, text.encode("utf-8", errors="backslashreplace"))
 
     def log(self, event: str, **fields: object) -> None:
         """Append an event with its time to log.jsonl."""
         self._assert_writable()
+        if not self.crew.leads:
+            return
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         files.append_line(self.path / _LOG, to_json({"event": event, "time": now, **fields}))
+        self.listener(event, fields)
 
     def events(self) -> Iterator[dict[str, Any]]:
         """Yield the events of log.jsonl, oldest first; a line torn by a kill is passed over."""
@@ -211,6 +253,10 @@ class RunFolder:
         self, name: str, spans: Sequence[_Span], make: Callable[[_Span], Iterable[R]], record: type[R]
     ) -> Records[R]:
         self._assert_writable()
+        if not self.crew.leads:
+            while (span := self.crew.told(None)) is not None:
+                make(span)
+            return self.records(name, record)
         paths = [shard_path(self.path / name, i) for i in range(len(spans))]
         # Looked at before anything is made, so that a damaged shard shows now and not after hours of work.
         counts = [_checked_count(path, span) for path, span in zip(paths, spans, strict=True)]
@@ -223,37 +269,24 @@ class RunFolder:
                 if counts[i] is not None:
                     continue
                 start = time.perf_counter()
-                rows = list(make(span))
-                write_shard(path, rows, record, span)
-                counts[i] = len(rows)
-                self.log("shard", stage=name, shard=i, records=len(rows), seconds=_since(start))
+                self.crew.told(span)
+                counts[i] = count = write_shard(path, make(span), record, span)
+                self.log("shard", stage=name, shard=i, records=count, seconds=_since(start))
                 done += span[1] - span[0]
                 self.progress(name, done, total)
-            numbers = {"shards": len(spans), "records": sum(count or 0 for count in counts)}
+            numbers = _numbers(counts)
             self.write_json(f"{name}/{_COMPLETE}", numbers)
             self.log("stage_finished", stage=name, **numbers)
+        elif self.read_json(f"{name}/{_COMPLETE}") != _numbers(counts):
+            raise damaged(self.path / name / _COMPLETE, ValueError("its numbers are not those of the shards"))
+        self.crew.told(None)
         return self.records(name, record)
+
+    def _led(self, make: Callable[[], Iterable[R]]) -> Iterable[R]:
+        return make() if self.crew.leads else ()
 
     def _assert_writable(self) -> None:
         assert self.writable, "this run folder was opened with RunFolder.read"
-
-
-def identity(manifest: Manifest) -> dict[str, object]:
-    """Return what makes two runs the same work: equal identities make equal artefacts.
-
-    Names of models and data, versions, hardware and dates are left out; hashes stand for the first two.
-    """
-    parts = ("start", "data", "evaluation")
-    hashes = {part: {"sha256": getattr(getattr(manifest, part), "sha256", None)} for part in parts}
-    return plain(
-        {
-            "method": manifest.method,
-            "settings": manifest.settings,
-            "seed": manifest.seed,
-            **hashes,
-            "labels_used": manifest.labels_used,
-        }
-    )
 
 
 def _refuse_foreign(path: Path) -> None:
@@ -307,42 +340,6 @@ def _read_manifest(path: Path) -> Manifest:
         raise RunFolderError(f"{file} is damaged ({error}); use another --out") from error
 
 
-def _refuse_other(path: Path, stored: Manifest, asked: Manifest) -> None:
-    if stored.method != asked.method:
-        raise RunFolderError(
-            f"{path} belongs to another run: its method is {stored.method}, asked for {asked.method}; use another --out"
-        )
-    here, there = dict(_leaves(identity(stored))), dict(_leaves(identity(asked)))
-    lines = [
-        f"  {name}: this folder has {_shown(here, name)}, asked for {_shown(there, name)}"
-        for name in {**here, **there}
-        if _shown(here, name) != _shown(there, name)
-    ]
-    if lines:
-        raise RunFolderError(
-            "\n".join([f"{path} belongs to another run:", *lines])
-            + "\nuse another --out, or the settings this folder was made with"
-        )
-
-
-def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
-    if isinstance(value, Mapping) and value:
-        for key, item in value.items():
-            yield from _leaves(item, f"{name}.{key}" if name else str(key))
-    else:
-        yield name, value
-
-
-def _shown(leaves: Mapping[str, object], name: str) -> str:
-    return to_json(leaves[name]) if name in leaves else "nothing"
-
-
-def _version_changes(stored: Manifest, asked: Manifest) -> list[tuple[str, str, str]]:
-    was = {"inward": stored.inward, **{name: stored.versions.get(name, "") for name in _WATCHED}}
-    now = {"inward": asked.inward, **{name: asked.versions.get(name, "") for name in _WATCHED}}
-    return [(name, was[name], now[name]) for name in was if was[name] != now[name]]
-
-
 def _checked_count(path: Path, span: _Span) -> int | None:
     """Return the number of records in a shard; None where it has yet to be made."""
     if not path.exists():
@@ -353,7 +350,13 @@ def _checked_count(path: Path, span: _Span) -> int | None:
             f"{path} was made from inputs {start} to {end}, asked for {span[0]} to {span[1]}: "
             "the size of shards or the number of inputs changed; use another --out"
         )
+    check_shard(path)
     return count
+
+
+def _numbers(counts: Sequence[int | None]) -> dict[str, int]:
+    """Return what complete.json holds of a stage with shards of so many records."""
+    return {"shards": len(counts), "records": sum(count or 0 for count in counts)}
 
 
 def _since(start: float) -> float:

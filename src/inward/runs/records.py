@@ -21,21 +21,24 @@ import dataclasses
 import hashlib
 import json
 import math
-import types
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
+from itertools import islice
+from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 from inward.errors import DataError
+from inward.runs import columns
 
 if TYPE_CHECKING:
     import pyarrow
 
 R = TypeVar("R")
 
+BLOCK = 1024
+"""Records of a row group of a parquet file: what reading and writing hold at once."""
+
 _Convert: TypeAlias = Callable[[Any], Any]
-_Coder: TypeAlias = tuple[_Convert, _Convert]
 
 
 @cache
@@ -48,36 +51,48 @@ def schema(record: type) -> pyarrow.Schema:
     """
     import pyarrow as pa
 
-    return pa.schema(_fields(record))
+    return pa.schema(columns.fields(record))
 
 
-def to_parquet(rows: Sequence[object], record: type, *, note: bytes) -> memoryview:
-    """Return a parquet file of records; equal records and notes give equal bytes.
+def to_parquet(rows: Iterable[object], record: type, out: IO[bytes], *, note: bytes) -> int:
+    """Write a parquet file of records, a block at a time; equal records and notes give equal bytes.
 
     Args:
-        rows: Records, all of type `record`.
+        rows: Records, all of type `record`; no more than a block of them is held.
         record: Their type.
+        out: The open file.
         note: Kept in the file beside the records, for `parquet_note`.
+
+    Returns:
+        The number of records.
 
     Raises:
         DataError: A text is not valid Unicode, or an integer does not fit 64 bits.
+        OSError: The file cannot be written.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    encode, _ = _coder(record)
-    columns = schema(record).with_metadata({b"inward": note})
-    try:
-        table = pa.Table.from_pylist([encode(row) for row in rows], schema=columns)
-    except (pa.ArrowException, UnicodeError, OverflowError) as error:
-        raise DataError(f"a {record.__name__} cannot be stored: {error}; mend the text or number it names") from error
-    out = pa.BufferOutputStream()
-    pq.write_table(table, out, compression="zstd", compression_level=3, version="2.6", write_page_checksum=True)
-    return memoryview(out.getvalue())
+    kept = schema(record).with_metadata({b"inward": note})
+    count, rows = 0, iter(rows)
+    options: dict[str, Any] = {"version": "2.6", "compression": "zstd", "compression_level": 3}
+    with pq.ParquetWriter(out, kept, write_page_checksum=True, **options) as writer:
+        block = list(islice(rows, BLOCK))
+        while block or not count:
+            writer.write_table(_table(block, record, kept))
+            count += len(block)
+            if len(block) < BLOCK:
+                break
+            block = list(islice(rows, BLOCK))
+    return count
 
 
-def from_parquet(path: str, record: type[R]) -> list[R]:
-    """Read the records of a parquet file.
+def from_parquet(path: str, record: type[R], *, block: int | None = None) -> Iterator[R]:
+    """Read the records of a parquet file, one block at a time.
+
+    Args:
+        path: The file.
+        record: Their type.
+        block: The one to read; None for all of them.
 
     Raises:
         OSError: The file is missing or damaged.
@@ -85,17 +100,17 @@ def from_parquet(path: str, record: type[R]) -> list[R]:
     """
     import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(path, page_checksum_verification=True)
-    with file:
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
         if not file.schema_arrow.equals(schema(record)):
             raise ValueError(f"its columns are not those of a {record.__name__}")
-        rows = file.read(use_threads=False).to_pylist()
-    _, decode = _coder(record)
-    return [decode(row) for row in rows]
+        for number in range(file.num_row_groups) if block is None else (block,):
+            table = file.read_row_group(number, use_threads=False)
+            for batch in table.to_struct_array().chunks:
+                yield from columns.from_struct(batch, record)
 
 
-def parquet_note(path: str) -> tuple[int, bytes]:
-    """Return the number of records of a parquet file and its note, without reading the records.
+def parquet_blocks(path: str) -> tuple[list[int], bytes]:
+    """Return the numbers of records in the blocks of a parquet file, and its note, without reading the records.
 
     Raises:
         OSError: The file is missing or damaged.
@@ -104,7 +119,18 @@ def parquet_note(path: str) -> tuple[int, bytes]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
-        return file.metadata.num_rows, (file.schema_arrow.metadata or {}).get(b"inward", b"")
+        about = file.metadata
+        blocks = [about.row_group(number).num_rows for number in range(about.num_row_groups)]
+        return blocks, (file.schema_arrow.metadata or {}).get(b"inward", b"")
+
+
+def _table(rows: Sequence[object], record: type, kept: pyarrow.Schema) -> pyarrow.Table:
+    import pyarrow as pa
+
+    try:
+        return pa.Table.from_arrays(columns.to_struct(rows, record).flatten(), schema=kept)
+    except (pa.ArrowException, UnicodeError, OverflowError) as error:
+        raise DataError(f"a {record.__name__} cannot be stored: {error}; mend the text or number it names") from error
 
 
 def to_json(value: object, *, indent: int | None = None) -> str:
@@ -124,9 +150,8 @@ def from_json(record: type[R], value: object) -> R:
     Raises:
         ValueError: A field is missing, or the value is no such record at all.
     """
-    _, decode = _coder(record)
     try:
-        return decode(value)
+        return _decoder(record)(value)
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a {record.__name__}: {type(error).__name__} {error}") from error
 
@@ -155,96 +180,32 @@ def plain(value: object) -> Any:
     return value
 
 
-def _fields(record: type) -> list[pyarrow.Field]:
-    hints = get_type_hints(record)
-    return [_field(field.name, hints[field.name]) for field in dataclasses.fields(record)]
-
-
-def _field(name: str, hint: Any) -> pyarrow.Field:
-    import pyarrow as pa
-
-    inner = _without_none(hint)
-    return pa.field(name, _arrow(hint if inner is None else inner), nullable=inner is not None)
-
-
-def _arrow(hint: Any) -> pyarrow.DataType:
-    import pyarrow as pa
-
-    scalars = {str: pa.string(), int: pa.int64(), bool: pa.bool_(), float: pa.float64()}
-    if hint in scalars:
-        return scalars[hint]
-    if isinstance(hint, type) and issubclass(hint, str) and issubclass(hint, Enum):
-        return pa.string()
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return pa.struct(_fields(hint))
-    if get_origin(hint) is tuple and get_args(hint)[1:] == (...,):
-        item = get_args(hint)[0]
-        return pa.list_(pa.field("element", pa.float32(), nullable=False) if item is float else _field("element", item))
-    if get_origin(hint) is dict and get_args(hint)[0] is str:
-        return pa.map_(pa.string(), _field("value", get_args(hint)[1]))
-    raise TypeError(f"{hint} has no column type")
-
-
 @cache
-def _coder(hint: Any) -> _Coder:
-    """Return the way from a value to a pyarrow row, and the way back from such a row or from JSON."""
-    inner = _without_none(hint)
+def _decoder(hint: Any) -> _Convert:
+    """Return the way from what `json.loads` gives back to a value."""
+    inner = columns.without_none(hint)
     if inner is not None:
-        return _optional_coder(*_coder(inner))
+        decode = _decoder(inner)
+        return lambda value: None if value is None else decode(value)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return _record_coder(hint)
+        return _record_decoder(hint)
     if isinstance(hint, type) and issubclass(hint, Enum):
-        return _enum_value, hint
+        return hint
     if hint is float:
-        return _same, _number
+        return _number
     if get_origin(hint) is tuple:
-        return _tuple_coder(*_coder(get_args(hint)[0]))
+        item = _decoder(get_args(hint)[0])
+        return lambda value: tuple(map(item, value))
     if get_origin(hint) is dict:
-        return _dict_coder(*_coder(get_args(hint)[1]))
-    return _same, _same
+        item = _decoder(get_args(hint)[1])
+        return lambda value: {key: item(entry) for key, entry in dict(value).items()}
+    return _same
 
 
-def _optional_coder(encode: _Convert, decode: _Convert) -> _Coder:
-    return (
-        lambda value: None if value is None else encode(value),
-        lambda value: None if value is None else decode(value),
-    )
-
-
-def _record_coder(record: type) -> _Coder:
+def _record_decoder(record: type) -> _Convert:
     hints = get_type_hints(record)
-    coders = {field.name: _coder(hints[field.name]) for field in dataclasses.fields(record)}
-    return (
-        lambda value: {name: encode(getattr(value, name)) for name, (encode, _) in coders.items()},
-        lambda value: record(**{name: decode(value[name]) for name, (_, decode) in coders.items()}),
-    )
-
-
-def _tuple_coder(encode: _Convert, decode: _Convert) -> _Coder:
-    # Token ids and signals are most of what is stored: pyarrow takes their tuples as they are.
-    if encode is _same:
-        return _same, tuple if decode is _same else lambda value: tuple(map(decode, value))
-    return lambda value: [encode(item) for item in value], lambda value: tuple(map(decode, value))
-
-
-def _dict_coder(encode: _Convert, decode: _Convert) -> _Coder:
-    # Sorted, so that equal records give equal files whatever order their dicts were filled in.
-    return (
-        lambda value: [(key, encode(value[key])) for key in sorted(value)],
-        lambda value: {key: decode(item) for key, item in dict(value).items()},
-    )
-
-
-def _without_none(hint: Any) -> Any | None:
-    """Return X of `X | None`, and None for any other hint."""
-    if get_origin(hint) is not types.UnionType:
-        return None
-    (inner,) = (part for part in get_args(hint) if part is not types.NoneType)
-    return inner
-
-
-def _enum_value(value: Enum) -> Any:
-    return value.value
+    decoders = {field.name: _decoder(hints[field.name]) for field in dataclasses.fields(record)}
+    return lambda value: record(**{name: decode(value[name]) for name, decode in decoders.items()})
 
 
 def _number(value: float | None) -> float:

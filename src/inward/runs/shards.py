@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from functools import cached_property
-from itertools import accumulate
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Generic, TypeVar, final, overload
+from typing import TYPE_CHECKING, Generic, TypeVar, final, overload
 
 from inward.errors import RunFolderError
 from inward.runs import records
-from inward.runs.files import write_atomic
+from inward.runs.files import atomic
+
+if TYPE_CHECKING:
+    import pyarrow
 
 R = TypeVar("R")
 
 
 @final
 class Records(Sequence[R], Generic[R]):
-    """The records of a finished stage: a sequence that reads one shard at a time and keeps no more than one.
+    """The records of a finished stage: a sequence that reads one block of a shard at a time and keeps no more than one.
 
     Iterating, `len`, indexing and slicing work as for a list, and as often as one likes; consecutive slices
-    read every shard once. Reading raises RunFolderError where a shard is missing or damaged.
+    read every block once. Reading raises RunFolderError where a shard is missing or damaged.
     """
 
     def __init__(self, folder: Path, record: type[R], *, shards: int, length: int) -> None:
@@ -30,6 +32,10 @@ class Records(Sequence[R], Generic[R]):
         self._record = record
         self._length = length
         self._last: tuple[int, list[R]] | None = None
+        self._looked = 0
+        self._blocks: list[tuple[Path, int]] = []
+        self._ends: list[int] = []
+        """Number of records up to and including each block of the shards looked at."""
 
     def __len__(self) -> int:
         return self._length
@@ -37,6 +43,11 @@ class Records(Sequence[R], Generic[R]):
     def __iter__(self) -> Iterator[R]:
         for path in self._paths:
             yield from read_shard(path, self._record)
+
+    def columns(self, names: Collection[str]) -> Iterator[pyarrow.Table]:
+        """Read some columns alone, by their names in the file, one block at a time."""
+        for path in self._paths:
+            yield from read_columns(path, names)
 
     @overload
     def __getitem__(self, index: int) -> R: ...
@@ -48,15 +59,21 @@ class Records(Sequence[R], Generic[R]):
         return self._at(range(self._length)[index])
 
     def _at(self, index: int) -> R:
-        shard = bisect_right(self._ends, index)
-        if self._last is None or self._last[0] != shard:
-            self._last = shard, read_shard(self._paths[shard], self._record)
-        return self._last[1][index - (self._ends[shard - 1] if shard else 0)]
+        while not self._ends or self._ends[-1] <= index:
+            self._look_further()
+        block = bisect_right(self._ends, index)
+        if self._last is None or self._last[0] != block:
+            path, number = self._blocks[block]
+            self._last = block, list(read_shard(path, self._record, block=number))
+        return self._last[1][index - (self._ends[block - 1] if block else 0)]
 
-    @cached_property
-    def _ends(self) -> list[int]:
-        """Number of records up to and including each shard."""
-        return list(accumulate(shard_info(path)[0] for path in self._paths))
+    def _look_further(self) -> None:
+        """Learn how many records the blocks of one more shard hold: of many shards often the first will do."""
+        path = self._paths[self._looked]
+        for number, count in enumerate(_about(path)[0]):
+            self._blocks.append((path, number))
+            self._ends.append(count + (self._ends[-1] if self._ends else 0))
+        self._looked += 1
 
 
 def shard_path(folder: Path, index: int) -> Path:
@@ -64,27 +81,39 @@ def shard_path(folder: Path, index: int) -> Path:
     return folder / f"{index:05d}.parquet"
 
 
-def write_shard(path: Path, rows: Sequence[object], record: type, span: tuple[int, int]) -> None:
-    """Write the records made from inputs `span[0]` to `span[1]`.
+def write_shard(path: Path, rows: Iterable[object], record: type, span: tuple[int, int]) -> int:
+    """Write the records made from inputs `span[0]` to `span[1]`, and return how many they are.
 
     Raises:
         RunFolderError: The disk is full or the folder not writable.
         DataError: A record cannot be stored.
     """
     note = json.dumps({"record": record.__name__, "inputs": span}).encode()
-    write_atomic(path, records.to_parquet(rows, record, note=note))
+    with atomic(path) as file:
+        return records.to_parquet(rows, record, file, note=note)
 
 
-def read_shard(path: Path, record: type[R]) -> list[R]:
-    """Read the records of a shard.
+def read_shard(path: Path, record: type[R], *, block: int | None = None) -> Iterator[R]:
+    """Read the records of a shard, or of one block of it.
 
     Raises:
         RunFolderError: It is missing, damaged or holds other records.
     """
-    try:
-        return records.from_parquet(str(path), record)
-    except (OSError, ValueError, TypeError) as error:
-        raise damaged(path, error) from error
+    with _readable(path):
+        yield from records.from_parquet(str(path), record, block=block)
+
+
+def read_columns(path: Path, names: Collection[str]) -> Iterator[pyarrow.Table]:
+    """Read some columns of a shard, one block at a time.
+
+    Raises:
+        RunFolderError: It is missing or damaged.
+    """
+    import pyarrow.parquet as pq
+
+    with _readable(path), pq.ParquetFile(path) as file:
+        for number in range(file.num_row_groups):
+            yield file.read_row_group(number, columns=[*names], use_threads=False)
 
 
 def shard_info(path: Path) -> tuple[int, tuple[int, int]]:
@@ -93,12 +122,36 @@ def shard_info(path: Path) -> tuple[int, tuple[int, int]]:
     Raises:
         RunFolderError: It is missing or damaged.
     """
-    try:
-        count, note = records.parquet_note(str(path))
+    blocks, span = _about(path)
+    return sum(blocks), span
+
+
+def check_shard(path: Path) -> None:
+    """Read a shard without making records of it: every page has a checksum.
+
+    Raises:
+        RunFolderError: It is missing or damaged.
+    """
+    import pyarrow.parquet as pq
+
+    with _readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        for number in range(file.num_row_groups):
+            file.read_row_group(number, use_threads=False)
+
+
+def _about(path: Path) -> tuple[list[int], tuple[int, int]]:
+    with _readable(path):
+        blocks, note = records.parquet_blocks(str(path))
         start, end = json.loads(note)["inputs"]
+    return blocks, (start, end)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise damaged(path, error) from error
-    return count, (start, end)
 
 
 def damaged(path: Path, error: Exception) -> RunFolderError:

@@ -1,4 +1,3 @@
-"use strict";
 // Text from data reaches the page as text nodes alone; the page's content policy forbids any other way.
 (() => {
   const section = document.getElementById("explorer");
@@ -11,54 +10,36 @@
   const boxes = [...frame.querySelectorAll("[name=outcome]")];
   const selects = [...frame.querySelectorAll("select")];
   const views = [...frame.querySelectorAll("[data-view]")];
+  const kinds = [...frame.querySelectorAll("[data-kind]")];
   const ends = [...frame.querySelectorAll("[type=number]")];
 
   const OUTCOMES = boxes.map((box) => box.value);
   const WORDS = boxes.map((box) => box.parentNode.textContent);
   const MARKS = WORDS.map((word) => word[0]);
-  const [RIGHT, , , UNGRADED] = OUTCOMES.keys();
   const STYLES = ["good", "bad", "bad", "same"];
-  const CHANGES = ["gained", "lost", "other", "same"];
   const ROW = 56; // pixels, as in the style sheet
   const SPARE = 4; // rows kept beyond either edge
-  const EMPTY = { view: "traces", side: "", source: "", outcome: "", change: "", confidence: "", find: "", sort: "", at: "" };
 
+  const data = read();
+  const { answer } = data;
+  const against = data.asked.length > 0;
+  const last = data.sides.length - 1;
+  const EMPTY = { view: views[0].dataset.view, a: "0", b: String(last), side: "", source: "", outcome: "", change: "",
+                  confidence: "", find: "", sort: "", at: "" };
+  const LETTERS = ["A", "B"];
   const state = { ...EMPTY };
-  const { problems, sides, answer } = read();
-  const traces = problems.flatMap((problem) => problem.sides.flat());
+  let pair = ""; // the two checkpoints that the next four are of
+  let sides = [];
+  let short = [];
+  let problems = [];
+  let traces = [];
   let rows = []; // traces, or problems
   let active = -1;
   let opened = []; // the trace shown of each side
   let timer = 0;
   let typing = 0;
 
-  function read() {
-    const data = JSON.parse(document.getElementById("explorer-data").textContent);
-    const found = data.problems.map(([id, prompt, gold, ofSides], position) => {
-      const problem = { id, prompt, gold, position };
-      problem.sides = ofSides.map((ofSide, side) =>
-        ofSide.map(([sampled, index, outcome, confidence, length, truncated, answer, completion]) => ({
-          problem, side, sampled, index, outcome, confidence, length, truncated, answer, completion,
-        })));
-      problem.change = changed(problem.sides.map((ofSide) => ofSide[0]?.outcome));
-      return problem;
-    });
-    return { ...data, problems: found };
-  }
-
-  function changed([before, after]) {
-    if (before === after || before === undefined || after === undefined) return "same";
-    if (before === UNGRADED || after === UNGRADED) return "other";
-    return after === RIGHT ? "gained" : before === RIGHT ? "lost" : "other";
-  }
-
   // The filter
-
-  function interval(text) {
-    const [, first, low, high, last] = /^([[(])([\d.e-]*),([\d.e-]*)([\])])$/.exec(text) ?? [];
-    const [from, to] = [low === "" ? -Infinity : Number(low), high === "" ? Infinity : Number(high)];
-    return from <= to ? { low: from, high: to, above: first === "(", below: last === ")" } : null;
-  }
 
   function filter() {
     const range = interval(state.confidence);
@@ -77,6 +58,25 @@
       (asked.has(trace.problem) || trace.completion.toLowerCase().includes(wanted)));
   }
 
+  function choosePair() {
+    if (pair === `${state.a} ${state.b}`) return;
+    pair = `${state.a} ${state.b}`;
+    const picked = last ? [Number(state.a), Number(state.b)] : [0];
+    sides = picked.map((run, side) => (against ? `${LETTERS[side]}: ` : "") + data.sides[run]);
+    short = against ? LETTERS : sides.map((name) => name.toLowerCase());
+    problems = shown(data.everything, picked, against);
+    traces = problems.flatMap((problem) => problem.sides.flat());
+    for (const button of kinds) {
+      const count = problems.filter(({ change }) => change === button.dataset.kind).length;
+      button.lastElementChild.textContent = count.toLocaleString("en");
+      button.hidden = button.dataset.kind === "ungraded" && !count;
+    }
+    if (!against) return;
+    const asked = picked.map((run, side) => `${sides[side]}, ${plural(data.asked[run], "question")}`);
+    place("pair").textContent = `${asked.join(". ")}. Shared: ${problems.length.toLocaleString("en")}.`;
+  }
+
+  const cleared = () => ({ ...EMPTY, view: state.view, a: state.a, b: state.b });
   const order = () => state.sort || (state.view === "problems" && sides.length === 2 ? "changed" : "given");
   const latest = (problem) => problem.sides.findLast((ofSide) => ofSide.length)[0];
   const traceOf = (row) => row.problem ? row : latest(row);
@@ -86,7 +86,7 @@
     const by = (key, sign) => found.sort((a, b) => sign * ((key(traceOf(a)) ?? -1) - (key(traceOf(b)) ?? -1)));
     switch (order()) {
       case "changed": return found.sort((a, b) =>
-        CHANGES.indexOf(problemOf(a).change) - CHANGES.indexOf(problemOf(b).change));
+        KINDS.indexOf(problemOf(a).change) - KINDS.indexOf(problemOf(b).change));
       case "surest": return by((trace) => trace.confidence, -1);
       case "unsure": return by((trace) => trace.confidence, 1);
       case "longest": return by((trace) => trace.length, -1);
@@ -105,9 +105,8 @@
     if (active < 0 && state.at) active = rows.findIndex((row) => problemOf(row).id === id);
     if (active < 0 && rows.length) active = 0;
     const all = state.view === "problems" ? problems : traces;
-    const name = state.view === "problems" ? "problem" : "trace";
-    place("count").textContent =
-      `${rows.length.toLocaleString("en")} of ${all.length.toLocaleString("en")} ${name}${all.length === 1 ? "" : "s"}`;
+    const name = state.view === "traces" ? "trace" : against ? "question" : "problem";
+    place("count").textContent = `${rows.length.toLocaleString("en")} of ${plural(all.length, name)}`;
     sheet.style.height = `${rows.length * ROW}px`;
     show();
     draw();
@@ -116,33 +115,31 @@
 
   // The list: only the rows in sight, and a few more, are in the document
 
-  function make(tag, attributes, ...children) {
-    const element = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    element.append(...children);
-    return element;
-  }
-
-  const decimal = (value) => value === null ? "–" : value.toFixed(3);
   const tokens = ({ length, truncated }) =>
-    (length === null ? "" : ` · ${length.toLocaleString("en")} token${length === 1 ? "" : "s"}`) + (truncated ? " · cut off" : "");
+    (length === null ? "" : ` · ${plural(length, "token")}`) + (truncated ? " · cut off" : "");
   const named = (trace) => trace.sampled ? `sample ${trace.index}` : answer;
   const pill = ({ outcome }) => make("span", { class: `pill plain ${STYLES[outcome]}` }, WORDS[outcome]);
-  const line = (text) => text.slice(0, 400).replace(/\s+/g, " ").trim();
   // Prompts that share their beginning, examples say, tell themselves apart at the end.
   const question = ({ prompt }) => line(prompt.trimEnd().split("\n\n").at(-1));
+
+  const vote = ([given, outcome, share]) => `${given === null ? "none" : line(given)} ${MARKS[outcome]} ${Math.round(100 * share)}%`;
+
+  function voted(problem) {
+    const votes = problem.sides.map(([first]) => first?.votes).filter(Boolean);
+    return votes.length ? ` · majority ${votes.map(vote).join(" → ")}` : "";
+  }
 
   function row(one, position) {
     const problem = problemOf(one);
     const about = one.problem
-      ? [pill(one), make("span", {}, `${sides.length > 1 ? `${sides[one.side].toLowerCase()} · ` : ""}${named(one)}`),
+      ? [pill(one), make("span", {}, `${sides.length > 1 ? `${short[one.side]} · ` : ""}${named(one)}`),
          make("span", { class: "number" }, `${decimal(one.confidence)}${tokens(one)}`)]
       : [...problem.sides.filter((ofSide) => ofSide.length).flatMap(([greedy], side) =>
           [...(side ? [make("span", {}, "→")] : []), pill(greedy),
            make("span", { class: "answer" }, greedy.answer === null ? "" : line(greedy.answer))]),
          make("span", { class: "number" },
               problem.sides.filter((ofSide) => ofSide.length).map(([greedy]) => decimal(greedy.confidence)).join(" → "))];
-    const text = one.problem ? line(one.completion) : `gold answer ${line(problem.gold)}`;
+    const text = one.problem ? line(one.completion) : `gold answer ${line(problem.gold)}${voted(problem)}`;
     const element = make("div", {
       class: "row", role: "option", id: `explorer-row-${position}`, "aria-selected": String(position === active),
       "aria-posinset": String(position + 1), "aria-setsize": String(rows.length), "data-position": String(position),
@@ -220,17 +217,30 @@
     }, `${one.sampled ? one.index : answer} ${MARKS[one.outcome]}`));
     return make("article", { class: "trace" },
       make("header", {}, make("span", { class: "quiet" }, `${sides[side]}, ${named(trace)}`), pill(trace)),
-      make("p", { class: "completion", tabindex: "0" }, trace.completion),
-      make("footer", {}, "answer ", make("b", {}, trace.answer ?? "none"),
-           ` · confidence ${decimal(trace.confidence)}${tokens(trace)}`),
+      make("p", { class: "completion", tabindex: "0" }, ...differences(trace, side, "completion")),
+      make("footer", {}, "answer ", make("b", {}, ...differences(trace, side, "answer")),
+           ` · confidence ${decimal(trace.confidence)}${tokens(trace)}`,
+           ...(trace.votes ? [make("div", {}, `majority of the samples ${vote(trace.votes)}`)] : [])),
       ...(chips.length > 1 ? [make("div", { class: "chips", role: "group", "aria-label": "Traces of this problem" }, ...chips)] : []));
+  }
+
+  // The part of a text that the other side has not, marked; all of it where it has all of that and more.
+  function differences(trace, side, what) {
+    const text = trace[what] ?? "none";
+    const other = opened[1 - side];
+    if (!other || (other[what] ?? "none") === text) return [text];
+    const [start, middle, end] = parted(text, other[what] ?? "none");
+    if (what === "completion") return start.trim() || end.trim() ? [start, make("span", { class: "other" }, middle), end] : [text];
+    return middle ? [start, make("mark", {}, middle), end] : [make("mark", {}, text)];
   }
 
   // State, controls and address
 
   function sync() {
+    choosePair();
     for (const view of views) view.setAttribute("aria-pressed", String(view.dataset.view === state.view));
     for (const select of selects) select.value = select.name === "sort" ? order() : state[select.name];
+    for (const button of kinds) button.setAttribute("aria-pressed", String(button.dataset.kind === state.change));
     for (const box of boxes) box.checked = state.outcome.split(",").includes(box.value);
     if (search.value !== state.find) search.value = state.find;
     const range = interval(state.confidence);
@@ -261,10 +271,11 @@
     const asked = { ...EMPTY, ...given };
     if (!views.some((view) => view.dataset.view === asked.view)) asked.view = EMPTY.view;
     for (const select of selects) {
-      if (asked[select.name] && ![...select.options].some(({ value }) => value === asked[select.name])) asked[select.name] = "";
+      if (![...select.options].some(({ value }) => value === asked[select.name])) asked[select.name] = EMPTY[select.name];
     }
-    if (selects.every(({ name }) => name !== "side")) asked.side = "";
-    if (selects.every(({ name }) => name !== "change")) asked.change = "";
+    for (const name of ["side", "a", "b"]) if (selects.every((select) => select.name !== name)) asked[name] = EMPTY[name];
+    if (asked.a === asked.b) Object.assign(asked, { a: EMPTY.a, b: EMPTY.b });
+    if (kinds.every(({ dataset }) => dataset.kind !== asked.change)) asked.change = "";
     asked.outcome = asked.outcome.split(",").filter((word) => OUTCOMES.includes(word)).join(",");
     if (!interval(asked.confidence)) asked.confidence = "";
     Object.assign(state, asked);
@@ -278,6 +289,12 @@
     recall(query);
     section.scrollIntoView();
     return true;
+  }
+
+  // A run is never set against itself: picked on both sides, the two change places.
+  function swapped({ name, value }) {
+    const other = { a: "b", b: "a" }[name];
+    return other && state[other] === value ? { [other]: state[name] } : {};
   }
 
   function typed() {
@@ -299,7 +316,7 @@
   function inList(event) {
     if (event.key in MOVES) go(MOVES[event.key]());
     else if (event.key === "Enter" || event.key === " ") reader.focus();
-    else if (event.key === "Escape") set({ ...EMPTY, view: state.view });
+    else if (event.key === "Escape") set(cleared());
     else return;
     event.preventDefault();
   }
@@ -322,8 +339,6 @@
     event.preventDefault();
   }
 
-  const plain = (event) => !(event.ctrlKey || event.metaKey || event.altKey);
-  const keyed = (element, handler) => element.addEventListener("keydown", (event) => plain(event) && handler(event));
   keyed(list, inList);
   keyed(reader, inReader);
   keyed(search, inSearch);
@@ -334,36 +349,12 @@
     event.preventDefault();
   });
 
-  // The figures: one stop of the tab key each, arrows from bar to bar
-
-  function choose(bar) {
-    recall(bar.dataset.pick);
+  pickable((query) => {
+    recall(query);
     remember();
     section.scrollIntoView();
     list.focus({ preventScroll: true });
-  }
-
-  for (const figure of document.querySelectorAll("svg:has([data-pick])")) {
-    const bars = [...figure.querySelectorAll("[data-pick]")];
-    figure.setAttribute("role", "group");
-    bars.forEach((bar, position) => {
-      bar.setAttribute("role", "button");
-      bar.setAttribute("tabindex", position ? "-1" : "0");
-      bar.addEventListener("click", () => choose(bar));
-    });
-    keyed(figure, (event) => {
-      const here = bars.indexOf(event.target);
-      const step = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
-      const next = bars[here + step];
-      if (event.key === "Enter" || event.key === " ") choose(bars[here]);
-      else if (step === undefined) return;
-      else if (next) {
-        bars.forEach((bar) => bar.setAttribute("tabindex", bar === next ? "0" : "-1"));
-        next.focus();
-      }
-      event.preventDefault();
-    });
-  }
+  });
 
   // Everything else that is clicked or typed into
 
@@ -380,12 +371,14 @@
     write();
   });
   search.addEventListener("input", typed);
-  for (const select of selects) select.addEventListener("change", () => set({ [select.name]: select.value }));
+  for (const select of selects) select.addEventListener("change", () => set({ ...swapped(select), [select.name]: select.value }));
+  for (const button of kinds) button.addEventListener("click", () =>
+    set({ change: state.change === button.dataset.kind ? "" : button.dataset.kind }));
   for (const end of ends) end.addEventListener("change", edited);
   for (const view of views) view.addEventListener("click", () => set({ view: view.dataset.view }));
   for (const box of boxes) box.addEventListener("change", () =>
     set({ outcome: boxes.filter(({ checked }) => checked).map(({ value }) => value).join(",") }));
-  frame.querySelector("[data-clear]").addEventListener("click", () => set({ ...EMPTY, view: state.view }));
+  frame.querySelector("[data-clear]").addEventListener("click", () => set(cleared()));
   addEventListener("hashchange", follow);
   addEventListener("resize", draw);
 
