@@ -1,5 +1,8 @@
 """A GRPO script of your own with the policy's certainty as the reward: three lines of it are inward's.
 
+Any other intrinsic reward goes in the same way, `intrinsic_reward("majority_vote", answer=...)`, or several in
+one, `intrinsic_reward("soft_vote+self_certainty", weights=[1, 0.5])`.
+
 Run it with `python examples/certainty_in_your_trl_script.py`. Model and prompts are the embedded ones, so that it runs
 anywhere.
 """

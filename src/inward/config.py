@@ -19,9 +19,10 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from inward.answers import AnswerSettings
 from inward.errors import InwardError, SettingsError
 from inward.evaluate import Decoding
-from inward.methods import calibrating, rlif, rlsc, rlsf
+from inward.methods import calibrating, probing, rlif, rlsc, rlsf
 from inward.models import ModelSettings
 from inward.tasks.formats import Format
+from inward.train.trainer import Tracker, check_trackers
 
 T = TypeVar("T")
 
@@ -98,9 +99,14 @@ class RunConfig:
     prompts: PromptSettings
     evaluation: EvaluationSettings
     settings: rlsf.Settings | rlif.Settings | rlsc.Settings
+    report_to: tuple[Tracker, ...] = ()
+    """Where the log of the training is shown besides. No part of what a run is: it stands in no manifest."""
+
+    def __post_init__(self) -> None:
+        check_trackers(self.report_to)
 
     def plain(self) -> dict[str, Any]:
-        """Nested plain values, as in a configuration file."""
+        """Nested plain values, as in a configuration file, without `report_to`."""
         return {
             "prompts": dataclasses.asdict(self.prompts),
             "evaluation": dataclasses.asdict(self.evaluation),
@@ -133,6 +139,18 @@ class CalibrateConfig:
         return {"prompts": dataclasses.asdict(self.prompts), **dataclasses.asdict(self.settings)}
 
 
+@dataclass(frozen=True, kw_only=True)
+class ProbeConfig:
+    """An `inward probe`: the prompts, and the settings of `methods.probing` beside them."""
+
+    prompts: PromptSettings
+    settings: probing.Settings
+
+    def plain(self) -> dict[str, Any]:
+        """Nested plain values, as in a configuration file."""
+        return {"prompts": dataclasses.asdict(self.prompts), **dataclasses.asdict(self.settings)}
+
+
 STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 METHODS: dict[str, type[rlsf.Settings] | type[rlif.Settings] | type[rlsc.Settings]] = {
@@ -147,6 +165,7 @@ SHIPPED: dict[tuple[str, str], str] = {
     ("rlsc", "embedded"): "rlsc-embedded.yaml",
     ("evaluate", "embedded"): "evaluate-embedded.yaml",
     ("calibrate", "embedded"): "calibrate-embedded.yaml",
+    ("probe", "embedded"): "probe-embedded.yaml",
 }
 """Recipe that stands in for the paper's where no --config is given, by method and kind of model."""
 
@@ -200,14 +219,25 @@ def calibrate_config(
     return CalibrateConfig(prompts=prompts, settings=build(calibrating.Settings, values)), recipe
 
 
+def probe_config(
+    model: str, file: Path | None, overrides: Sequence[str], tasks: TaskAnswers = ()
+) -> tuple[ProbeConfig, str]:
+    """Settings of a probe, and where their defaults came from; see `run_config`."""
+    values, recipe = _values("probe", model, file, overrides, tasks)
+    prompts = _value(PromptSettings, values.pop("prompts", {}), "prompts")
+    return ProbeConfig(prompts=prompts, settings=build(probing.Settings, values)), recipe
+
+
 def _run_config(method: str, values: dict[str, Any], recipe: str) -> RunConfig:
     own = {key: values.pop(key, {}) for key in ("prompts", "evaluation")}
+    trackers = values.pop("report_to", None) or []  # of transformers' ways to write it, a text and a list
     return RunConfig(
         method=method,
         recipe=recipe,
         prompts=_value(PromptSettings, own["prompts"], "prompts"),
         evaluation=_value(EvaluationSettings, own["evaluation"], "evaluation"),
         settings=build(METHODS[method], values),
+        report_to=_value(tuple[Tracker, ...], [trackers] if isinstance(trackers, str) else trackers, "report_to"),
     )
 
 
@@ -280,12 +310,32 @@ def _value(hint: Any, value: Any, path: str) -> Any:
             given = tuple(value) if isinstance(value, list) else value
             return TypeAdapter[Any](hint, config=STRICT).validate_python(given)
         except ValidationError as error:
-            raise SettingsError(f"{path}: {error.errors()[0]['msg']}, got {value!r}") from error
+            raise SettingsError(f"{path}: {_refusal(hint, value, error)}") from error
     if value is None and type(None) in members:
         return None
     if not isinstance(value, Mapping):
         raise SettingsError(f"{path} takes a table of settings, got {value!r}")
     return build(typing.cast("type[Any]", nested), value, path + ".")
+
+
+def _refusal(hint: Any, value: Any, error: ValidationError) -> str:
+    """What a setting takes and what it got; of a setting with named choices all of them, and the nearest one."""
+    choices = _choices(hint)
+    given = value if isinstance(value, list) else [value]
+    wrong = [one for one in given if isinstance(one, str) and one not in choices]
+    if not choices or not wrong:
+        return f"{error.errors()[0]['msg']}, got {value!r}"
+    near = difflib.get_close_matches(wrong[0], choices, n=1)
+    *others, last = map(repr, choices)
+    listed = f"{', '.join(others)} or {last}" if others else last
+    return f"Input should be {listed}, got {value!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _choices(hint: Any) -> list[str]:
+    """The texts that a type takes by name, unions looked into."""
+    if typing.get_origin(hint) is Literal:
+        return [one for one in typing.get_args(hint) if isinstance(one, str)]
+    return [choice for member in typing.get_args(hint) for choice in _choices(member)]
 
 
 def _read(file: Path) -> dict[str, Any]:

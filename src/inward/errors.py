@@ -6,6 +6,7 @@
       ModelError (ValueError)          a folder is no model, or the model cannot do what is asked
       NoPairsError (ValueError)        ranking left nothing to train on
       RunFolderError (RuntimeError)    a run folder belongs to other work, is in use or is damaged
+      ServerError (ConnectionError)    a completions endpoint refuses, keeps failing or sends what cannot be used
 
 Every message says what is wrong, where, and what to do about it.
 """
@@ -33,3 +34,7 @@ class NoPairsError(InwardError, ValueError):
 
 class RunFolderError(InwardError, RuntimeError):
     """A run folder belongs to other work, is in use, or is damaged."""
+
+
+class ServerError(InwardError, ConnectionError):
+    """A completions endpoint refuses, keeps failing or sends what cannot be used."""

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
+from jinja2 import TemplateError
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -151,6 +153,8 @@ def load_model(
             trust_remote_code=settings.trust_remote_code,
             **({"num_labels": 1} if scalar_head else {}),
         )
+    except SafetensorError as error:
+        raise ModelError(f"the weights in {path} are damaged ({error}); copy or download them again") from error
     except (OSError, ValueError, KeyError, ImportError) as error:
         what = "model with a scalar head" if scalar_head else "causal language model"
         raise ModelError(f"cannot load a {what} from {path}: {str(error).strip()}") from error
@@ -241,7 +245,13 @@ def render(prompt: Prompt, policy: Policy) -> list[int]:
             "plain, and model.chat_template=never"
         )
     if messages:
-        ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+        try:
+            ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+        except TemplateError as error:
+            raise DataError(
+                f"prompt {prompt.id}: the chat template of {policy.name} refuses it: {error}; set "
+                "model.chat_template=never, or give messages that it takes"
+            ) from error
     else:
         try:
             ids = encode(tokenizer, prompt.text or "", special=True)

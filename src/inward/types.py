@@ -48,6 +48,10 @@ class Prompt:
     """Of its options, where it is multiple choice."""
 
 
+SECOND_PHRASING = "~2"
+"""Ends the id of a prompt that asks the same as another one in other words: `q7` and `q7~2`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """One option of a multiple-choice question: `Choice(label="A", text="bank")`."""
@@ -107,7 +111,10 @@ class SamplingParams:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceSignals:
-    """Signals of the C completion tokens of one trace, from raw logits at temperature 1."""
+    """Signals of the C completion tokens of one trace, from raw logits at temperature 1.
+
+    Entropy and self-certainty are NaN where only the most probable tokens' log-probabilities are known.
+    """
 
     logprob: tuple[float, ...]
     """[C] log-probability of the token, nats."""

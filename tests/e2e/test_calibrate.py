@@ -127,6 +127,34 @@ def test_what_is_lost_is_made_again_in_the_same_bytes(done: tuple[str, Path, End
     assert {path: path.read_bytes() for path in made} == made
 
 
+@pytest.mark.parametrize("done", ["temperature"], indirect=True)
+def test_a_calibrated_checkpoint_is_calibrated_anew_and_it_is_said(done: tuple[str, Path, Ended], tmp_path: Path):
+    _, out, first = done
+    reading = ("--set", "answer={kind: number, elicit: never, strict: true}")
+    ended = run(tmp_path / "again", "votes", "--model", str(out / "checkpoint"), *reading)
+    assert ended.code == 0, ended.err
+
+    assert "was calibrated before: the new fit is made from the model alone" in ended.err
+    assert "was calibrated before" not in first.err
+    was, now = summary(out)["recalibration"], summary(tmp_path / "again")["recalibration"]
+    assert read(tmp_path / "again/checkpoint").method == "votes" and read(out / "checkpoint").method == "temperature"
+    # The same weights and draws: the fit that lay beside them has no part in it.
+    assert now["confidence_before"] == was["confidence_before"]
+
+
+@pytest.mark.parametrize("done", ["temperature"], indirect=True)
+def test_a_run_folder_in_place_of_its_checkpoint_is_refused_with_the_way_there(
+    done: tuple[str, Path, Ended], tmp_path: Path
+):
+    out = done[1]
+    error = f"{out} is a run folder and no model: its model is {out / 'checkpoint'}"
+    assert run(tmp_path / "again", "votes", "--model", str(out)).error == error
+    assert evaluation(out, tmp_path / "judged").error == error
+    words = ("run", "rlsc", "--model", out, "--prompts", "embedded", "--out", tmp_path / "run")
+    assert call(*words, "--dry-run").error == call(*words).error == error
+    assert not list(tmp_path.iterdir())
+
+
 def evaluation(checkpoint: Path, out: Path) -> Ended:
     return call(
         *("evaluate", "--model", checkpoint, "--task", "arithmetic", "--out", out),

@@ -11,8 +11,9 @@ import synthetic_online as online
 from commands import Ended, call
 
 from inward import evaluate
+from inward.cli import console
 from inward.runs import RunFolder
-from inward.types import Artifact, EvalItem, Manifest, Outcome
+from inward.types import Artifact, EvalItem, Manifest, Outcome, ScoredGroup
 
 ANSWER = {"kind": "number", "strict": True}
 EVALUATION = {"num_samples": 2, "temperature": 1.0, "batch_rows": 8, "seed": 1}
@@ -38,13 +39,29 @@ def items(right: int, samples: int = 2, of: int = 8) -> list[EvalItem]:
     ]
 
 
-def write(path: Path, one: Manifest, *, after: list[EvalItem] | None, before: list[EvalItem] | None = None) -> Path:
+def groups(judged: list[EvalItem], question: str = "?") -> list[ScoredGroup]:
+    """The traces that were judged."""
+    return [
+        online.answered(synthetic.Prompt(id=one.prompt_id, text=question), "1", [True] * (1 + len(one.samples)))[1]
+        for one in judged
+    ]
+
+
+def write(
+    path: Path,
+    one: Manifest,
+    *,
+    after: list[EvalItem] | None,
+    before: list[EvalItem] | None = None,
+    question: str = "?",
+) -> Path:
     with RunFolder.open(path, one) as folder:
         for step in range(4):
             folder.log("monitor", step=step, traces=256.0)
         folder.log("trained", steps=4, kept_step=4)
         for name, judged in (("before", before), ("after", after)):
             if judged:
+                folder.map(f"{name}/scored", groups(judged, question), list, ScoredGroup, shard_size=64)
                 folder.map(f"{name}/items", judged, list, EvalItem, shard_size=64)
                 folder.write_json(f"{name}/report.json", evaluate.report(judged, "sums", name))
         folder.write_json("summary.json", {"counts": {"steps": 4}, "seconds": {"train": 2.5, "evaluate_after": 9.0}})
@@ -117,7 +134,16 @@ def test_the_tables_and_the_page(runs: list[Path], tmp_path: Path):
     assert "paired differences to embedded:base" in shown
     page = (tmp_path / "page.html").read_text("utf-8")
     assert "Highest greedy accuracy without labels: 75.0%, rlif self_certainty, seeds 1, 2" in page
-    assert "http" not in page.replace("http-equiv", "") and "<script" not in page
+    assert "http" not in page.replace("http-equiv", "").replace("www.w3.org", "")
+    assert page.count("<script") == 2
+    said = f"page {tmp_path / 'page.html'}: the tables, and 8 questions with the answers of the runs side by side"
+    assert f"{said}, changed ones first" in shown
+
+
+def test_a_single_run_has_nothing_beside_it(runs: list[Path], tmp_path: Path):
+    ended = call("compare", runs[0], "--out", tmp_path / "page.html")
+    assert lines(ended).splitlines()[-1] == f"page {tmp_path / 'page.html'}"
+    assert "<script" not in (tmp_path / "page.html").read_text("utf-8")
 
 
 def test_an_evaluation_stands_beside_runs_and_is_no_start_model(runs: list[Path], tmp_path: Path):
@@ -152,6 +178,7 @@ def evaluation(path: Path, judged: list[EvalItem], decoding: str = "greedy", **s
     asked = manifest(1).settings | {"evaluation": EVALUATION | {"decoding": decoding} | settings}
     one = manifest(1, method="evaluate", data=None, start=Artifact(name="x/y", sha256="ab" * 32), settings=asked)
     with RunFolder.open(path, one) as folder:
+        folder.map("before/scored", groups(judged), list, ScoredGroup, shard_size=64)
         folder.map("before/items", judged, list, EvalItem, shard_size=64)
         folder.write_json("before/report.json", evaluate.report(judged, "sums", "x/y", decoding=decoding))
         folder.write_json("summary.json", {"counts": {}, "seconds": {}})
@@ -189,7 +216,30 @@ def test_decodings_of_one_model_are_compared_with_their_costs_and_measures(tmp_p
 def test_a_baseline_is_called_by_its_name(runs: list[Path], tmp_path: Path):
     settings = manifest(1).settings | {"confidence": "answer_disparity", "baseline": "cot_decoding"}
     path = write(tmp_path / "baseline", manifest(1, method="rlsf", settings=settings), after=items(6))
-    assert compared(runs[0], path)["groups"][1]["label"] == "rlsf cot_decoding, seed 1"
+    assert compared(runs[0], path)["groups"][1]["label"] == "rlsf baseline=cot_decoding, seed 1"
+
+
+@pytest.mark.parametrize(
+    ("changes", "label"),
+    [
+        ({}, "rlsf answer_disparity, seed 1"),
+        ({"route": "dpo", "rounds": 1}, "rlsf answer_disparity, seed 1"),
+        ({"route": "reward_model"}, "rlsf answer_disparity route=reward_model, seed 1"),
+        ({"route": "dpo", "rounds": 3}, "rlsf answer_disparity rounds=3, seed 1"),
+        ({"route": "sft", "baseline": "sft"}, "rlsf baseline=sft, seed 1"),
+    ],
+)
+def test_runs_of_rlsf_are_told_apart_by_what_is_not_usual(
+    runs: list[Path], tmp_path: Path, changes: dict[str, object], label: str
+):
+    settings = manifest(1).settings | {"confidence": "answer_disparity"} | changes
+    path = write(tmp_path / "rlsf", manifest(1, method="rlsf", settings=settings), after=items(6))
+    assert compared(runs[0], path)["groups"][1]["label"] == label
+
+
+def test_a_checkpoint_with_a_fitted_confidence_says_so(tmp_path: Path):
+    fitted = evaluation(tmp_path / "fitted", sure(4, "recalibrated", 0.5))
+    assert compared(fitted)["groups"][0]["label"] == "x/y recalibrated"
 
 
 def test_references_that_differ_are_not_compared(tmp_path: Path):
@@ -217,13 +267,69 @@ def test_another_start_model_is_a_warning(runs: list[Path], tmp_path: Path):
 
 def test_other_problems_or_settings_are_refused_by_name(runs: list[Path], tmp_path: Path):
     problems = manifest(1, evaluation=Artifact(name="other", sha256="cd" * 32, num_records=8))
-    error = refused(runs[0], write(tmp_path / "problems", problems, after=items(5)))
+    error = refused(runs[0], write(tmp_path / "problems", problems, after=items(5), question="another?"))
+    assert "they share no question: judge one again, by inward evaluate" in error
     assert "these checkpoints were not judged alike" in error
     assert f'problems.sha256: {runs[0]} has "{"b2" * 32}", {tmp_path / "problems"} has "{"cd" * 32}"' in error
     settings = manifest(1).settings | {"evaluation": EVALUATION | {"temperature": 0.7, "batch_rows": 4}}
     error = refused(runs[0], write(tmp_path / "settings", manifest(1, settings=settings), after=items(5)))
     assert f"evaluation.temperature: {runs[0]} has 1.0, {tmp_path / 'settings'} has 0.7" in error
     assert "batch_rows" not in error
+    assert f"inward evaluate --model {tmp_path / 'settings' / 'checkpoint'} --set evaluation.temperature=1.0" in error
+
+
+def test_a_checkpoint_of_an_embedded_model_judged_by_its_path_is_told_the_settings(tmp_path: Path):
+    known = manifest(1, recipe="shipped:evaluate-embedded")
+    settings = known.settings | {"answer": {"kind": "auto", "strict": False}}
+    others = dataclasses.replace(
+        known,
+        method="evaluate",
+        data=None,
+        recipe="defaults",
+        settings=settings,
+        start=Artifact(name="a/checkpoint", sha256="ab" * 32),
+    )
+    first = write(tmp_path / "first", known, after=items(5))
+    second = write(tmp_path / "second", others, before=items(5), after=None)
+    for pair in ((first, second), (second, first)):
+        error = refused(*pair)
+        assert f"judge {second} again, as {first} was, with the same --task or --data:" in error
+        assert "inward evaluate --model a/checkpoint --config " in error
+        assert (
+            Path(error.partition("--config ")[2].split()[0])
+            .read_text("utf-8")
+            .startswith("# Evaluation of the embedded")
+        )
+
+
+def test_runs_that_share_a_part_of_the_problems_are_compared_on_it(runs: list[Path], tmp_path: Path):
+    """Of 8 problems the first 5 are right; the other run has 4 of them and the first 2 of these right."""
+    few = manifest(1, "random", evaluation=Artifact(name="arithmetic:test", sha256="cd" * 32, num_records=4))
+    path = write(tmp_path / "few", few, after=items(2, of=4))
+    found = compared(runs[0], path)
+    assert found["problems"] == 4
+    assert [group["metrics"]["greedy_accuracy"]["mean"] for group in found["groups"]] == [1.0, 0.5]
+    assert found["start"]["metrics"]["greedy_accuracy"]["value"] == 1.0
+    assert found["groups"][1]["runs"][0]["flips_from_first"] == {"lost": 2, "gained": 0, "p_value": 0.5}
+    assert found["warnings"] == [
+        "not all runs were judged on the same problems (a 8; few 4): every metric and difference is of the 4 problems "
+        "that all of them share"
+    ]
+
+
+def test_an_interval_is_written_so_that_it_holds_its_value():
+    assert console.ends(0.996, 0.9951, 0.9979) == ("0.995", "0.998")
+    assert console.ends(0.5, 0.449, 0.551) == ("0.45", "0.55")
+    assert console.ends(-0.004, -0.0049, -0.0031, signed=True) == ("-0.005", "-0.003")
+    assert console.ends(26.5, 25.74, 27.21) == ("25.7", "27.2")
+
+
+def test_several_reports_of_rlsf_point_to_the_comparison(runs: list[Path], tmp_path: Path):
+    path = write(tmp_path / "rlsf", manifest(1, method="rlsf"), after=items(6))
+    for end in ((), ("--out", tmp_path / "seeds.html")):
+        ended = call("report", path, runs[0], *end)
+        assert ended.code == 1
+        assert "inward compare RUN RUN --out compare.html" in ended.error
 
 
 def test_a_run_that_was_not_judged_and_one_given_twice_are_refused(runs: list[Path], tmp_path: Path):

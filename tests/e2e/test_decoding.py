@@ -153,7 +153,7 @@ def test_a_reference_that_changes_is_refused(folders: dict[str, Path], tmp_path:
 @pytest.mark.parametrize(
     ("decoding", "extra", "message"),
     [
-        ("beam", (), "evaluation.decoding: Input should be 'greedy', 'cot_prompt'"),
+        ("beam", (), "--decoding (evaluation.decoding): Input should be 'greedy', 'cot_prompt'"),
         ("self_consistency", ("--set", "evaluation.num_samples=0"), "self_consistency is the vote of the samples"),
         ("cot_decoding", ("--set", "evaluation.num_branches=0"), "num_branches must be at least 1"),
         ("cot_prompt", ("--set", "evaluation.cot_prompt=Think!"), "cannot write evaluation.cot_prompt, 'Think!'"),

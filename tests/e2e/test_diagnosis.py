@@ -60,12 +60,15 @@ def test_words_say_what_was_kept_and_what_went_wrong(drifted: Path):
     assert "keep the checkpoint of step 10" in ended.out
 
 
-def test_json_is_what_summaries_hold(drifted: Path):
+def test_json_is_what_summaries_hold_and_the_curve_of_support(drifted: Path):
     ended = spawn("diagnose", drifted, "--json")
 
     assert (ended.code, ended.err) == (0, "")
     said = json.loads(ended.out)
-    assert list(said) == ["kept_step", "stop_step", "stop_reason", "findings"]
+    assert list(said) == ["kept_step", "stop_step", "stop_reason", "findings", "support_of", "support"]
+    assert said["support_of"] == "training prompts"
+    assert [(one["step"], one["support"]) for one in said["support"]] == [(0, 0.375), (10, 0.625), (20, 0.375)]
+    assert {one["prompts"] for one in said["support"]} == {2}
     assert (said["kept_step"], said["stop_step"]) == (10, 20)
     assert [finding["name"] for finding in said["findings"]] == ["drift", "length_collapse", "entropy_collapse"]
     assert all(list(finding) == ["name", "severity", "evidence", "advice"] for finding in said["findings"])

@@ -66,6 +66,12 @@ def test_rlsf_over_a_reward_model_by_hand(here: Path):
     assert "tokens of the policy's traces: 2,560 * 48 = 122,880 at most" in shown
     assert "reward model, frozen 1.3 MiB 335,424 parameters * 4 bytes" in shown
     assert "reference model of DPO" not in shown
+    # 256 rows at once, 48 new tokens, a vocabulary of 20: 256 * 48 * 20 * 4 bytes, without gradients
+    assert "logits before the update, roughly" in shown.partition("train: samples of a step")[2]
+    no_reference = ("--set", "policy.estimator=grpo", "--set", "policy.kl=0")
+    assert "logits before" not in dry("rlsf", "embedded:chat", "--set", "route=reward_model", *no_reference)
+    rloo = ("--set", "policy.estimator=rloo", "--set", "policy.loss=token_mean", "--set", "policy.kl=0")
+    assert "logits before the update" in dry("rlsf", "embedded:chat", "--set", "route=reward_model", *rloo)
 
 
 def test_the_adapters_of_reward_model_and_policy_are_counted_apart(here: Path):
@@ -95,6 +101,60 @@ def test_a_baseline_that_trains_nothing(here: Path):
     assert "nothing is trained: the start model answers by cot_decoding_sum" in shown
     assert "judged: 320 problems * 43 traces, by greedy and by cot_decoding_sum = 13,760 traces" in shown
     assert "checkpoints kept" not in shown and "sample\n" not in shown.partition("memory")[2]
+
+
+def test_an_open_number_of_rows_takes_what_it_is_given(here: Path):
+    open_rows = ("--set", "sampling.batch_rows=null")
+    line = "traces decoded at once {} as many as fit into {} GiB"
+    assert line.format("2.0 GiB", "2") in dry("rlsf", "embedded:chat", *open_rows)
+    assert line.format("0.5 GiB", "0.5") in dry("rlsf", "embedded:chat", *open_rows, "--set", "sampling.memory_gib=0.5")
+
+
+@pytest.mark.parametrize(
+    ("decoding", "each"),
+    [("greedy", 1 + 16), ("cot_decoding", 10 + 16), ("cot_prompt", 1 + 16), ("self_consistency", 16)],
+)
+def test_judged_traces_under_every_decoding(here: Path, decoding: str, each: int):
+    """One greedy trace or ten branches, and sixteen samples, of which self-consistency is made; two checkpoints."""
+    words = ("--eval-task", "arithmetic", "--set", f"evaluation.decoding={decoding}")
+    shown = dry("rlsf", "embedded:chat", *words)
+    assert f"judged: 320 problems * {each} traces * 2 checkpoints = {640 * each:,} traces" in shown
+
+
+def test_a_model_without_an_end_of_sequence_is_refused_as_in_a_run(here: Path, tiny_model: Path):
+    shutil.copytree(tiny_model, "model")
+    for name, gone in (
+        ("config.json", {"eos_token_id": None}),
+        ("generation_config.json", {"eos_token_id": None}),
+        ("tokenizer_config.json", {"eos_token": None}),
+    ):
+        file = Path("model", name)
+        file.write_text(json.dumps(json.loads(file.read_text()) | gone), encoding="utf-8")
+    words = ("run", "rlif", "--model", "model", "--prompts", "embedded", "--out", "out")
+    words += ("--set", "optim.max_completion_tokens=8")
+    dry_run, real = call(*words, "--dry-run"), call(*words)
+    assert (dry_run.code, real.code) == (1, 1)
+    assert dry_run.error == real.error
+    assert dry_run.error.startswith("model has no end-of-sequence token, without which GRPO")
+
+
+def test_no_room_for_a_prompt_is_refused_as_in_a_run(here: Path, tiny_model: Path):
+    words = ("run", "rlif", "--model", tiny_model, "--prompts", "embedded", "--out", "out", "--dry-run")
+    ended = call(*words, "--set", "optim.max_completion_tokens=64")
+    assert ended.code == 1
+    assert "optim.max_completion_tokens = 64 leaves no room for a prompt in the 64 tokens of context" in ended.error
+
+
+def test_every_prompt_is_read_once(here: Path, monkeypatch: pytest.MonkeyPatch):
+    from inward.cli import questions
+
+    read: list[str] = []
+    for name in ("prompts_of", "training_problems_of"):
+        own = getattr(questions, name)
+        monkeypatch.setattr(questions, name, lambda *a, own=own, **k: (read.append(a[0]), own(*a, **k))[1])
+    dry("rlif", "embedded:base", "--reward", "gold")
+    dry("rlif", "embedded:base")
+    assert read == ["embedded", "embedded"]
 
 
 def test_rlif_counts_probes_checkpoints_and_the_start_model(here: Path):

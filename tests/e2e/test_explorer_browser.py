@@ -327,17 +327,15 @@ def test_changed_problems_come_first_with_both_checkpoints_side_by_side(page: Ta
     run = RunFolder.read(folder)
     before, after = ([*run.records(f"{name}/items", EvalItem)] for name in ("before", "after"))
 
-    def change(was: Outcome, now: Outcome) -> int:
-        if was is now:
+    def change(was: JudgedTrace, now: JudgedTrace) -> int:
+        if (was.outcome, was.canonical) == (now.outcome, now.canonical) or was.outcome is now.outcome is RIGHT:
+            return 4
+        if UNSCORED in (was.outcome, now.outcome):
             return 3
-        if UNSCORED in (was, now) or RIGHT not in (was, now):
-            return 2
-        return int(was is RIGHT)
+        return 0 if now.outcome is RIGHT else 1 if was.outcome is RIGHT else 2
 
-    changes = {
-        old.prompt_id: change(old.greedy.outcome, new.greedy.outcome) for old, new in zip(before, after, strict=True)
-    }
-    assert set(changes.values()) >= {0, 1, 3}
+    changes = {old.prompt_id: change(old.greedy, new.greedy) for old, new in zip(before, after, strict=True)}
+    assert {*changes.values()} == {0, 1, 2, 3, 4}
     page.click('[data-view="problems"]')
     assert shown(page) == 40
     page.run("document.querySelector('.rows').focus()")
@@ -347,12 +345,12 @@ def test_changed_problems_come_first_with_both_checkpoints_side_by_side(page: Ta
         seen.append(page.text(".reader header b"))
         page.press("ArrowDown")
     assert seen == sorted(changes, key=lambda one: changes[one])
-    for name, rank in (("gained", 0), ("lost", 1), ("same", 3)):
-        page.run(
-            f"select = document.querySelector('[name=change]'); select.value = '{name}';"
-            "select.dispatchEvent(new Event('change'))"
-        )
+    for rank, name in enumerate(("gained", "lost", "other", "ungraded", "same")):
+        page.click(f'[data-kind="{name}"]')
         assert shown(page) == sum(one == rank for one in changes.values())
+        assert page.text(f'[data-kind="{name}"] b') == str(shown(page))
+    page.click('[data-kind="same"]')
+    assert shown(page) == 40
 
 
 def test_the_reader_shows_the_same_problem_of_both_checkpoints(page: Tab, folder: Path):

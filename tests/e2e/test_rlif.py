@@ -108,6 +108,20 @@ def test_options_of_rlif_are_no_options_of_rlsf(tmp_path: Path):
     assert ended.error == "--reward is an option of rlif, not of rlsf"
 
 
+def test_two_phrasings_of_a_question_label_each_other(tmp_path: Path):
+    """Four prompts a step are two questions in two phrasings; 20 questions are 40 prompts."""
+    ended = call(
+        *("run", "rlif", "--model", "embedded:base", "--prompts", "embedded", "--reward", "co_rewarding+format"),
+        *("--steps", "1", "--set", "stop=null", "--set", "reward_weights=[2,1]", "--out", tmp_path / "out", *SMALL),
+    )
+    assert ended.code == 0, ended.err
+    assert json.loads((tmp_path / "out/summary.json").read_text())["counts"]["prompts"] == 40
+    events = [json.loads(line) for line in (tmp_path / "out/log.jsonl").read_text().splitlines()]
+    (seen,) = [event for event in events if event["event"] == "monitor"]
+    assert seen["traces"] == 32
+    assert seen["reward"] == pytest.approx(0, abs=1e-5) and seen["reward_std"] > 0
+
+
 def test_the_rule_ends_a_training_where_it_is_told_to(tmp_path: Path):
     """A learning rate that ruins the model within two steps, so that the rule has something to see."""
     ended = run(
@@ -121,6 +135,7 @@ def test_the_rule_ends_a_training_where_it_is_told_to(tmp_path: Path):
     assert summary["stop_step"] == 2 == summary["counts"]["steps"]
     assert [point["step"] for point in summary["curve"]] == [0, 2]
     assert summary["after"]["greedy_accuracy"] == summary["before"]["greedy_accuracy"]
+    assert summary["curve"][1]["entropy"] != summary["curve"][0]["entropy"], "the last step is judged, too"
     assert "drift" in [finding["name"] for finding in summary["findings"]]
 
 

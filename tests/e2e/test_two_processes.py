@@ -4,8 +4,10 @@ import json
 import math
 import os
 import socket
+import statistics
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,9 @@ from inward.answers import AnswerSettings
 from inward.diagnose import monitors
 from inward.forward import sequence_signals
 from inward.methods.watching import sights
+from inward.train.votes import answer_of, majority_share
 
+ANSWER = AnswerSettings(kind="number")
 SCRIPT = Path(__file__).with_name("two_processes.py")
 
 
@@ -60,9 +64,9 @@ def test_monitors_are_those_of_all_traces_together(two, tiny_model):
     model = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
     keys, prompts, ids, texts, rewards = zip(*rows(two), strict=True)
     signals = sequence_signals(model, list(zip(prompts, ids, strict=True)), 0)
-    answer = AnswerSettings(kind="number")
+    answers = [answer_of(text, ANSWER) for text in texts]
     alone = monitors(
-        sights(keys, ids, texts, signals, [one[-1] != 2 for one in ids], answer, rewards=rewards, kl=[0.0] * 12)
+        sights(keys, ids, texts, signals, [one[-1] != 2 for one in ids], answers, rewards=rewards, kl=[0.0] * 12)
     )
     gathered = [process["steps"][0]["monitors"] for process in two]
     assert gathered[0] == gathered[1]
@@ -87,6 +91,37 @@ def test_the_update_is_grpo_on_all_traces_with_the_statistics_of_whole_groups(tw
     loss.backward()
     norm = math.sqrt(sum(float(p.grad.pow(2).sum()) for p in model.parameters()))
     assert two[0]["logs"][0]["grad_norm"] == pytest.approx(norm, rel=1e-5)
+
+
+def test_a_vote_counts_the_traces_of_both_processes(two):
+    """Worked out again from all rows; on its own half of the group that spans both a process would say otherwise."""
+
+    def votes(rows):
+        groups: dict[str, Counter] = {}
+        for key, answer in rows:
+            groups.setdefault(key, Counter())[answer] += 1
+        return [majority_share(groups[key], answer) if answer else 0.0 for key, answer in rows]
+
+    given = [[(row[0], answer_of(row[3], ANSWER)) for row in process["steps"][0]["rows"]] for process in two]
+    voted = [process["steps"][0]["votes"] for process in two]
+    assert voted[0] + voted[1] == votes(given[0] + given[1])
+    assert voted[0] + voted[1] != votes(given[0]) + votes(given[1])
+
+
+def test_a_combination_is_normalised_over_the_traces_of_both_processes(two):
+    """Certainty plus half of the vote, each minus its group's mean, over its group's standard deviation (n - 1)."""
+    columns = [[row[4] for row in rows(two)], [vote for process in two for vote in process["steps"][0]["votes"]]]
+    keys = [row[0] for row in rows(two)]
+    expected = [0.0] * len(keys)
+    for factor, column in zip((1.0, 0.5), columns, strict=True):
+        for key in set(keys):
+            places = [place for place, one in enumerate(keys) if one == key]
+            group = [column[place] for place in places]
+            spread = statistics.stdev(group)
+            for place in places:
+                expected[place] += factor * (column[place] - statistics.fmean(group)) / spread if spread else 0.0
+    combined = [one for process in two for one in process["steps"][0]["combined"]]
+    assert combined == pytest.approx(expected, abs=1e-4)
 
 
 def test_one_process_alone_keeps_the_checkpoints(two):

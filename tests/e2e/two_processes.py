@@ -12,7 +12,7 @@ from inward.answers import AnswerSettings
 from inward.methods.watching import Monitor, answers_by_prompt
 from inward.models import ModelSettings
 from inward.tasks import arithmetic
-from inward.train import GroupPolicySettings, IntrinsicReward, certainty, group_policy
+from inward.train import GroupPolicySettings, IntrinsicReward, certainty, combined, group_policy, majority_vote
 
 SETTINGS = GroupPolicySettings(
     steps=2,
@@ -37,13 +37,16 @@ def main(start: Path, folder: Path) -> None:
     reference = AutoModelForCausalLM.from_pretrained(start).eval()
     eos = AutoTokenizer.from_pretrained(start).eos_token_id
     answers = answers_by_prompt(arithmetic.prompts(6, 0), ANSWER)
+    vote = majority_vote(answers.__getitem__)
+    both = combined([reward, vote], [1.0, 0.5])
     monitor = Monitor(answers=answers, eos_ids=[eos], start=reference, kl_traces=6, temperature=1.0)
 
     def watch(traces, rewards, policy):
         rows = zip(
             traces.prompt_keys, traces.prompt_ids, traces.completion_ids, traces.completions, rewards, strict=True
         )
-        steps.append({"rows": list(rows), "monitors": monitor(traces, rewards, policy)})
+        seen = {"monitors": monitor(traces, rewards, policy), "votes": vote(traces), "combined": both(traces)}
+        steps.append({"rows": list(rows), **seen})
 
     def at_checkpoint(step, policy, write):
         told.append(step)

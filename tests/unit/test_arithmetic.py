@@ -4,7 +4,17 @@ import pytest
 
 from inward.errors import DataError
 from inward.tasks import TASKS, arithmetic
-from inward.tasks.arithmetic import Chain, apply, chains, problems, prompts, random_chain, split_of
+from inward.tasks.arithmetic import (
+    Chain,
+    apply,
+    chains,
+    problems,
+    prompts,
+    prompts_in_two_phrasings,
+    random_chain,
+    rephrased,
+    split_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +37,33 @@ def test_hand_worked_chains(start: int, steps: tuple[tuple[str, int], ...], ques
 def test_an_unknown_operator_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown operator '/'"):
         apply(4, "/", 2)
+
+
+@pytest.mark.parametrize(
+    ("asked", "again"),
+    [
+        ("9+7-8", "7+9-8"),  # the first digit with that of the first addition
+        ("2*0-0", "2*0+0"),  # not 0*2-0, which is for testing
+        ("7-2*3", "7+8*3"),  # modulo 10, taking 2 away is adding 8
+    ],
+)
+def test_a_question_is_asked_again_in_other_words(asked: str, again: str) -> None:
+    first, *rest = asked
+    chain = Chain(start=int(first), steps=tuple(zip(rest[::2], map(int, rest[1::2]), strict=True)))
+    assert rephrased(chain).question == f"Q:{again}?\nA:"
+    assert rephrased(chain).answer == chain.answer
+
+
+def test_both_phrasings_ask_for_the_same_and_stay_in_training() -> None:
+    for chain in chains(500, 5, "train"):
+        other = rephrased(chain)
+        assert other != chain and other.answer == chain.answer and split_of(other) == "train"
+
+
+def test_prompts_in_two_phrasings_are_the_prompts_each_followed_by_its_second() -> None:
+    asked = prompts_in_two_phrasings(20, 4)
+    assert asked[::2] == prompts(20, 4)
+    assert [second.id for second in asked[1::2]] == [f"{first.id}~2" for first in asked[::2]]
 
 
 def test_no_question_is_on_both_sides() -> None:

@@ -8,7 +8,16 @@ import pytest
 import yaml
 
 from inward.answers import LABELS
-from inward.config import METHODS, SHIPPED, TaskAnswers, calibrate_config, evaluate_config, run_config, stored_config
+from inward.config import (
+    METHODS,
+    SHIPPED,
+    TaskAnswers,
+    calibrate_config,
+    evaluate_config,
+    probe_config,
+    run_config,
+    stored_config,
+)
 from inward.errors import SettingsError
 from inward.methods import rlsf
 from inward.runs import to_json
@@ -67,6 +76,21 @@ def test_an_unknown_setting_is_named_by_its_path_with_the_nearest_known_one(over
         ("confidence=[a]", "confidence: Input should be a valid string, got ['a']"),
         ("answer.labels=A", "answer.labels: Input should be a valid tuple, got 'A'"),
         ("pairs.rule=bset", "pairs.rule: Input should be 'all' or 'best_worst', got 'bset'"),
+        (
+            "baseline=cot_decode",
+            "baseline: Input should be 'sft', 'majority_pairs', 'random_pairs', 'greedy', 'cot_prompt', "
+            "'cot_decoding', 'cot_decoding_sum' or 'self_consistency', got 'cot_decode'; did you mean 'cot_decoding'?",
+        ),
+        ("route=dpoo", "route: Input should be 'dpo', 'reward_model' or 'sft', got 'dpoo'; did you mean 'dpo'?"),
+        (
+            "evaluation.format=qwen",
+            "evaluation.format: Input should be 'plain', 'rlsf', 'cot', 'qwen_boxed' or 'rlif', got 'qwen'",
+        ),
+        (
+            "report_to=[tensorboard, mlfow]",
+            "report_to: Input should be 'tensorboard', 'wandb', 'trackio' or 'mlflow', got ['tensorboard', 'mlfow']; "
+            "did you mean 'mlflow'?",
+        ),
         ("sampling.group_size=null", "sampling.group_size: Input should be a valid integer, got None"),
         ("pairs=3", "pairs takes a table of settings, got 3"),
         ("pairs=null", "pairs takes a table of settings, got None"),
@@ -217,7 +241,7 @@ def test_an_empty_file_is_the_papers_recipe(tmp_path: Path):
     assert with_file(tmp_path, "# nothing yet\n").settings == rlsf.Settings()
 
 
-RECIPES = sorted([*ROOT.glob("src/inward/**/*.yaml"), *ROOT.glob("recipes/**/*.yaml")])
+RECIPES = sorted([*ROOT.glob("src/inward/**/*.yaml"), *ROOT.glob("recipes/**/recipe.yaml")])
 
 
 @pytest.mark.parametrize("file", RECIPES, ids=lambda file: str(file.relative_to(ROOT)))
@@ -227,6 +251,8 @@ def test_every_recipe_that_ships_names_its_method_and_can_be_read(file: Path):
         assert evaluate_config("some/model", file, ())[1] == str(file)
     elif method == "calibrate":
         assert calibrate_config("some/model", file, ())[1] == str(file)
+    elif method == "probe":
+        assert probe_config("some/model", file, ())[1] == str(file)
     else:
         assert run_config(method, "some/model", file, ()).method == method
 

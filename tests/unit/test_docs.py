@@ -17,8 +17,8 @@ import yaml
 import inward
 from inward.cli import app
 from inward.cli.summary import SECONDS, _counts, _summary
-from inward.config import EvaluationSettings, PromptSettings
-from inward.methods import calibrating, rlif, rlsc
+from inward.config import EvaluationSettings, PromptSettings, RunConfig
+from inward.methods import calibrating, probing, rlif, rlsc
 from inward.methods.rlsf import Settings
 from inward.runs import RunFolder
 
@@ -173,6 +173,7 @@ def settings_rows(page: str = "docs/settings.md") -> dict[str, tuple[str, str, s
 def test_the_page_on_settings_has_every_setting_with_its_default_and_no_other():
     parts = ((Settings(), ""), (PromptSettings(), "prompts."), (EvaluationSettings(), "evaluation."))
     expected = {key: value for settings, path in parts for key, value in resolved(settings, path)}
+    expected["report_to"] = plain(RunConfig.report_to)
     rows = settings_rows()
 
     tables = {key for key, (default, _, _) in rows.items() if default == "the rows below"}
@@ -202,6 +203,13 @@ def test_the_page_on_calibration_has_every_setting_of_its_own_with_its_default_a
     assert {key: default for key, (default, _, _) in settings_rows("docs/methods/calibration.md").items()} == expected
 
 
+def test_the_page_on_probing_has_every_setting_of_its_own_with_its_default_and_no_other():
+    shared = ("model.", "answer.")
+    expected = {key: value for key, value in resolved(probing.Settings(), "") if not key.startswith(shared)}
+
+    assert {key: default for key, (default, _, _) in settings_rows("docs/methods/probe.md").items()} == expected
+
+
 @pytest.mark.parametrize(
     ("page", "method", "elsewhere"),
     [
@@ -209,6 +217,7 @@ def test_the_page_on_calibration_has_every_setting_of_its_own_with_its_default_a
         ("docs/methods/rlif.md", "rlif", ("prompts.", "answer.", "evaluation.")),
         ("docs/methods/rlsc.md", "rlsc", ("prompts.", "answer.", "evaluation.", "stop.")),
         ("docs/methods/calibration.md", "calibrate", ("answer.",)),
+        ("docs/methods/probe.md", "probe", ("answer.",)),
     ],
 )
 def test_the_pages_on_settings_have_the_recipes_of_the_embedded_models(

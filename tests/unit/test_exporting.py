@@ -120,3 +120,14 @@ def test_unknown_formats_and_unfinished_runs_are_refused(judged: Path):
     )
     (judged / "summary.json").unlink()
     assert "no summary.json" in call("export", judged).error
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "markdown"])
+@pytest.mark.parametrize("what", [(), ("--items",)])
+def test_a_folder_with_nothing_to_write_is_refused_before_a_header(tmp_path: Path, form: str, what: tuple[str, ...]):
+    with RunFolder.open(tmp_path / "run", synthetic.manifest(method="rlsf")) as folder:
+        folder.write_json("summary.json", {"before": None, "after": None})
+    ended = call("export", tmp_path / "run", "--format", form, *what)
+
+    assert (ended.code, ended.out) == (1, "")
+    assert "judge with --eval-task, or by inward evaluate" in ended.error

@@ -203,3 +203,30 @@ def test_a_problem_without_a_gold_answer_is_named_by_its_line(tmp_path: Path, ro
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         read_problems(source)
     assert len(read_prompts(source)) == 2
+
+
+def test_a_question_in_two_phrasings_is_two_prompts_where_both_are_asked_for(tmp_path: Path):
+    source = write(
+        tmp_path / "p.jsonl",
+        lines({"id": "a", "prompt": "2+3?", "rephrased": "3+2?", "answer": "5"}, {"prompt": "1*4?", "rephrased": "4?"}),
+    )
+    assert [prompt.text for prompt in read_prompts(source)] == ["2+3?", "1*4?"]
+    assert read_prompts(source, rephrased=True) == [
+        Prompt(id="a", text="2+3?"),
+        Prompt(id="a~2", text="3+2?"),
+        Prompt(id="p-2", text="1*4?"),
+        Prompt(id="p-2~2", text="4?"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"prompt": "2+3?"}, "line 1: no column `rephrased`; the reward co_rewarding needs"),
+        ({"id": "a~2", "prompt": "2+3?", "rephrased": "3+2?"}, "the id 'a~2' ends in ~2"),
+        ({"prompt": "2+3?", "rephrased": " "}, "line 1: the prompt is empty"),
+    ],
+)
+def test_a_row_without_a_second_phrasing_is_named(row: dict[str, str], message: str, tmp_path: Path):
+    with pytest.raises(DataError, match=message):
+        read_prompts(write(tmp_path / "p.jsonl", lines(row)), rephrased=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -9,6 +10,24 @@ from typing import Annotated
 
 import typer
 
+from inward.cli import flags, unlabelled
+from inward.cli.following import error_label, follows
+from inward.cli.options import (
+    Config,
+    Data,
+    Devices,
+    Endpoint,
+    Engine,
+    Folder,
+    Model,
+    Out,
+    Prompts,
+    Seed,
+    Set,
+    Sharding,
+    Task,
+)
+from inward.cli.terminating import EXIT_CODE, ending_on_sigterm
 from inward.errors import InwardError
 
 app = typer.Typer(
@@ -18,24 +37,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Post-train a language model on its own confidence: no labels, no human feedback, no outside reward.",
 )
-
-Model = Annotated[str, typer.Option("--model", help="A folder, a hub id, or embedded:base|instruct|chat|choice.")]
-Prompts = Annotated[
-    str,
-    typer.Option(
-        "--prompts",
-        help="A benchmark's name, TASK:FILE, JSON lines or parquet, a folder, a hub data set, or `embedded`.",
-    ),
-]
-Out = Annotated[Path, typer.Option("--out", help="Run folder; the same command continues what is there.")]
-Seed = Annotated[int, typer.Option("--seed", help="Of prompts made, sampling and training.")]
-Config = Annotated[Path | None, typer.Option("--config", help="YAML file of settings.")]
-Set = Annotated[list[str], typer.Option("--set", help="One setting, as in pairs.gamma=0.5; may be repeated.")]
-Folder = Annotated[Path, typer.Argument(help="A run folder.")]
-Task = Annotated[
-    str | None, typer.Option("--task", help="arithmetic, gsm8k, math500, arc_easy, ...: see docs/tasks.md.")
-]
-Data = Annotated[str | None, typer.Option("--data", help="A file with `answer`, or in the form of the task.")]
 
 
 @app.command()
@@ -76,7 +77,9 @@ def run(
     reward: Annotated[
         str | None,
         typer.Option(
-            "--reward", help="rlif: self_certainty, neg_entropy, mean_logprob; or a control: random, format, gold."
+            "--reward",
+            help="rlif: self_certainty, neg_entropy, mean_logprob, sequence_probability, answer_disparity, "
+            "majority_vote, soft_vote, co_rewarding; a control: random, format, gold; or several, as in A+B.",
         ),
     ] = None,
     baseline: Annotated[
@@ -87,6 +90,8 @@ def run(
             "cot_prompt, cot_decoding, cot_decoding_sum, self_consistency.",
         ),
     ] = None,
+    engine: Engine = None,
+    endpoint: Endpoint = [],  # noqa: B006 - typer copies it
     steps: Annotated[int | None, typer.Option("--steps", help="rlif, rlsc: updates of the policy.")] = None,
     eval_every: Annotated[
         int | None, typer.Option("--eval-every", help="rlif, rlsc: keep and judge a checkpoint every so many steps.")
@@ -95,6 +100,8 @@ def run(
         bool,
         typer.Option("--dry-run", help="Say what would happen and what it needs; read no weights, write nothing."),
     ] = False,
+    devices: Devices = None,
+    sharding: Sharding = None,
     seed: Seed = 0,
     config: Config = None,
     set_: Set = [],  # noqa: B006 - typer copies it
@@ -102,23 +109,34 @@ def run(
     """Run a method from prompts to checkpoint, with its report."""
     from inward.cli import pipeline
     from inward.errors import SettingsError
+    from inward.train.processes import planned
 
     if reward is not None and method != "rlif":
         raise SettingsError(f"--reward is an option of rlif, not of {method}")
-    asked = {"reward": reward, "optim.steps": steps, "optim.save_every": eval_every}
-    pipeline.run(
-        method,
-        model,
-        prompts,
-        out,
-        eval_task=eval_task,
-        eval_data=eval_data,
-        seed=seed,
-        config=config,
-        overrides=[*(f"{key}={value}" for key, value in asked.items() if value is not None), *set_],
-        baseline=baseline,
-        dry_run=dry_run,
-    )
+    if (engine is not None or endpoint) and method != "rlsf":
+        raise SettingsError(f"--engine and --endpoint are options of rlsf, not of {method}")
+    if not dry_run and (devices, sharding) != (None, None):
+        raise SettingsError("--devices and --sharding are of --dry-run; a run takes both from torchrun or accelerate")
+    asked = {
+        "reward": ("--reward", reward),
+        "optim.steps": ("--steps", steps),
+        "optim.save_every": ("--eval-every", eval_every),
+        **_of_engine(engine, endpoint),
+        **pipeline.of_baseline(baseline),
+    }
+    with planned(devices, sharding), flags.overrides(asked) as overrides:
+        pipeline.run(
+            method,
+            model,
+            prompts,
+            out,
+            eval_task=eval_task,
+            eval_data=eval_data,
+            seed=seed,
+            config=config,
+            overrides=[*overrides, *set_],
+            dry_run=dry_run,
+        )
 
 
 @app.command()
@@ -146,16 +164,17 @@ def evaluate(
 
     if (model is None) == (completions is None):
         raise SettingsError("say what to judge: a model (--model) or recorded completions (--completions), one of them")
-    asked = {"evaluation.decoding": decoding, "evaluation.reference": reference}
-    overrides = [*(f"{key}={value}" for key, value in asked.items() if value is not None), *set_]
-    if completions is not None:
-        from inward.cli.completions import evaluate_completions
+    asked = {"evaluation.decoding": ("--decoding", decoding), "evaluation.reference": ("--reference", reference)}
+    with flags.overrides(asked) as overrides:
+        overrides = [*overrides, *set_]
+        if completions is not None:
+            from inward.cli.completions import evaluate_completions
 
-        evaluate_completions(completions, out, task=task, data=data, config=config, overrides=overrides)
-    else:
-        from inward.cli import pipeline
+            evaluate_completions(completions, out, task=task, data=data, config=config, overrides=overrides)
+        else:
+            from inward.cli import pipeline
 
-        pipeline.evaluate_model(model or "", out, task=task, data=data, config=config, overrides=overrides)
+            pipeline.evaluate_model(model or "", out, task=task, data=data, config=config, overrides=overrides)
 
 
 @app.command()
@@ -194,9 +213,9 @@ def calibrate(
     """Fit a confidence to a checkpoint without labels, for `inward evaluate` to use."""
     from inward.cli import calibrating
 
-    asked = {"calibration.method": method, "calibration.reference": reference}
-    overrides = [*(f"{key}={value}" for key, value in asked.items() if value is not None), *set_]
-    calibrating.calibrate(model, prompts, out, seed=seed, config=config, overrides=overrides)
+    asked = {"calibration.method": ("--method", method), "calibration.reference": ("--reference", reference)}
+    with flags.overrides(asked) as overrides:
+        calibrating.calibrate(model, prompts, out, seed=seed, config=config, overrides=[*overrides, *set_])
 
 
 @app.command()
@@ -204,6 +223,8 @@ def sample(
     model: Model,
     prompts: Prompts,
     out: Out,
+    engine: Engine = None,
+    endpoint: Endpoint = [],  # noqa: B006 - typer copies it
     seed: Seed = 0,
     config: Config = None,
     set_: Set = [],  # noqa: B006 - typer copies it
@@ -211,7 +232,8 @@ def sample(
     """Stage 1: write traces of every prompt into a run folder."""
     from inward.cli import stages
 
-    stages.sample(model, prompts, out, seed=seed, config=config, overrides=set_)
+    with flags.overrides(_of_engine(engine, endpoint)) as overrides:
+        stages.sample(model, prompts, out, seed=seed, config=config, overrides=[*overrides, *set_])
 
 
 @app.command()
@@ -273,7 +295,10 @@ def report(
     elif len(folders) == 1:
         typer.echo(reports.build(folders[0]))
     else:
-        raise SettingsError("several runs go on one page: say where, as in --out seeds.html")
+        raise SettingsError(
+            "several runs go on one page: of rlif or rlsc, by step, with --out seeds.html; of any method, rlsf too, "
+            "side by side with inward compare RUN RUN --out compare.html"
+        )
 
 
 @app.command()
@@ -339,6 +364,16 @@ def grade(
     grading.grade_file(file, out, strict=strict, jobs=jobs)
 
 
+app.command()(unlabelled.probe)
+app.command()(unlabelled.choose)
+
+
+def _of_engine(engine: str | None, endpoints: list[str]) -> dict[str, tuple[str, str | None]]:
+    """Settings of what writes the traces, for `flags.overrides`."""
+    listed = json.dumps(endpoints) if endpoints else None
+    return {"engine": ("--engine", engine), "server.endpoints": ("--endpoint", listed)}
+
+
 def main() -> None:
     """Run the command line; an error a user can mend is one line, not a traceback."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # TRL reports usage unless told not to
@@ -349,12 +384,15 @@ def main() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
-        app()
+        with ending_on_sigterm():
+            app()
     except InwardError as error:
-        typer.secho("error: ", fg="red", nl=False, err=True)
+        typer.secho(error_label(), fg="red", nl=False, err=True)
         typer.echo(str(error), err=True)
         sys.exit(1)
     except SystemExit as stop:
         if stop.code == 130:  # what typer makes of Ctrl-C
             typer.echo("interrupted; the same command continues where it stopped", err=True)
+        elif stop.code == EXIT_CODE and not follows():
+            typer.echo("terminated; the same command continues where it stopped", err=True)
         raise

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from inward import recalibrate
 from inward.cli import console, inputs, questions
 from inward.cli.summary import working
 from inward.config import calibrate_config
@@ -24,6 +25,8 @@ def calibrate(model: str, prompts: str, out: Path, *, seed: int, config: Path | 
     chosen = cfg.settings.calibration
     console.note(f"calibrate {model} by {chosen.method}, settings: {recipe}")
     start = inputs.start_from(model, cfg.settings.model)
+    if (start.path / recalibrate.FILE).exists():
+        console.note(f"{model} was calibrated before: the new fit is made from the model alone and takes its place")
     asked = inputs.prompts_from(prompts, cfg.prompts, start, seed)
     reference = inputs.start_from(chosen.reference, cfg.settings.model) if chosen.reference else None
     calibrating.check(start, cfg.settings, reference)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,23 +12,21 @@ from rich.markup import escape
 
 from inward import evaluate
 from inward.cli import comparison, console
+from inward.cli.alike import Checkpoint, alike, checkpoint, has, judging
 from inward.cli.diagnosis import trained
-from inward.errors import RunFolderError, SettingsError
+from inward.errors import SettingsError
 from inward.report import compare_page
 from inward.report.compare_page import COSTS, Comparison, Estimates, Group, Run, spread, value_of
+from inward.report.markup import counted
 from inward.report.metrics import of_measure
 from inward.report.reading import summary_of
-from inward.runs import RunFolder, from_json, to_json
+from inward.report.side_by_side import Answered, together
+from inward.runs import RunFolder, to_json
 from inward.runs.files import write_atomic
-from inward.types import Artifact, EvalItem, EvalReport
+from inward.types import Artifact
 
 TRAINING = ("sample", "score", "rank", "train")
 """Keys of `seconds` in summary.json that are training and not evaluation."""
-NOT_THE_JUDGING = (
-    "num_samples", "num_problems", "batch_rows", "decoding", "num_branches", "cot_prompt", "reference"
-)  # fmt: skip
-"""Evaluation settings that may differ: metrics allow for the first, the hash of the problems covers the second, the
-third changes speed alone, and by the others checkpoints are told apart or given a measure more."""
 OF_SAMPLES = ("sampled_accuracy", "sampled_accuracy_lenient", "ece_sampled", "brier_sampled", "auroc_sampled")
 OF_K = (
     "pass_at_k",
@@ -38,27 +35,20 @@ OF_K = (
     *(metric.key for metric in of_measure("_vote_share")),
 )
 OF_REFERENCE = tuple(metric.key for metric in of_measure("_reference_probability"))
+RECALIBRATED = "ece_recalibrated"
+"""A metric of checkpoints that `inward calibrate` fitted a confidence to, and of no others."""
 OF_EITHER = ("entropy", "length", "truncated_rate")
 """Of the samples, but of the greedy traces where there are none."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checkpoint:
-    """One judged checkpoint as it lies in a run folder."""
-
-    folder: RunFolder
-    report: EvalReport
-    items: Sequence[EvalItem]
 
 
 def compare(paths: Sequence[Path], out: Path | None, *, as_json: bool) -> None:
     """Print the comparison of some run folders, and write it as a page where `out` says.
 
     Raises:
-        SettingsError: A folder is given twice, or two were judged on other problems or with other settings.
+        SettingsError: A folder is given twice, or two share no problem or were judged with other settings.
         RunFolderError: A folder is no run folder, or its run was not judged or has not come to its end.
     """
-    data = compared(paths)
+    data = compared(paths, page=out is not None)
     if out is not None:
         write_atomic(out, compare_page.render(data).encode("utf-8"))
     if as_json:
@@ -66,17 +56,29 @@ def compare(paths: Sequence[Path], out: Path | None, *, as_json: bool) -> None:
     else:
         comparison.show(data)
     if out is not None:
-        console.console.print(f"page  {escape(str(out))}", soft_wrap=True)
+        console.console.print(f"page  {escape(str(out))}{_holds(data)}", soft_wrap=True)
 
 
-def compared(paths: Sequence[Path]) -> Comparison:
-    """Read, check and compare; see `compare`."""
+def _holds(data: Comparison) -> str:
+    """Say what there is on the page and not in the tables."""
+    if data.explored is None:
+        return ""
+    asked = counted(len(data.explored.problems), "question")
+    return f": the tables, and {asked} with the answers of the runs side by side, changed ones first"
+
+
+def compared(paths: Sequence[Path], *, page: bool = False) -> Comparison:
+    """Read, check and compare; see `compare`.
+
+    Args:
+        paths: The run folders.
+        page: Whether the questions are wanted, too.
+    """
     _refuse_twice(paths)
-    runs = [_checkpoint(RunFolder.read(path)) for path in paths]
-    for run in runs[1:]:
-        _refuse_other(runs[0].folder, run.folder)
-    start = next((_checkpoint(run.folder, "before") for run in runs if _has(run.folder, "after", "before")), None)
-    everything = [*([start] if start else []), *runs]
+    given = [checkpoint(RunFolder.read(path)) for path in paths]
+    before = [checkpoint(one.folder, "before") for one in given if has(one.folder, "after", "before")][:1]
+    everything = alike([*given, *before])
+    runs, start = everything[: len(given)], everything[-1] if before else None
     withheld = _withheld(everything)
     grouped = _grouped(runs)
     groups = [
@@ -84,6 +86,7 @@ def compared(paths: Sequence[Path]) -> Comparison:
         for position, (label, members) in enumerate(grouped)
     ]
     evaluation = cast(Artifact, runs[0].folder.manifest.evaluation)
+    everything = [*([start] if start else []), *runs]
     ks = {one.report.pass_k for one in everything}
     return Comparison(
         task=evaluation.name,
@@ -93,7 +96,8 @@ def compared(paths: Sequence[Path]) -> Comparison:
         groups=groups,
         pass_k=ks.pop() if len(ks) == 1 else None,
         withheld=withheld,
-        warnings=list(_warnings(runs, start)),
+        warnings=[*_narrowed(given, runs), *_warnings(runs, start)],
+        explored=together(_answered(runs)) if page else None,
     )
 
 
@@ -106,51 +110,10 @@ def _refuse_twice(paths: Sequence[Path]) -> None:
         seen.add(place)
 
 
-def _has(folder: RunFolder, *stages: str) -> bool:
-    return all((folder.path / stage / "report.json").exists() for stage in stages)
-
-
-def _checkpoint(folder: RunFolder, stage: str | None = None) -> Checkpoint:
-    """Read the trained checkpoint of a run, or the one that an evaluation judged."""
-    name = stage or ("before" if folder.manifest.method == "evaluate" else "after")
-    if folder.manifest.evaluation is None or not _has(folder, name):
-        raise RunFolderError(
-            f"{folder.path} holds no judged checkpoint ({name}/report.json); run a method with --eval-task or "
-            "--eval-data to its end, or judge its checkpoint with inward evaluate"
-        )
-    report = from_json(EvalReport, folder.read_json(f"{name}/report.json"))
-    return Checkpoint(folder=folder, report=report, items=list(folder.records(f"{name}/items", EvalItem)))
-
-
-def _refuse_other(first: RunFolder, other: RunFolder) -> None:
-    """Refuse a run that was judged on other problems than the first, or with other settings."""
-    here, there = _judging(first), _judging(other)
-    differing = [
-        f"  {name}: {first.path} has {to_json(here.get(name))}, {other.path} has {to_json(there.get(name))}"
-        for name in {**here, **there}
-        if here.get(name) != there.get(name)
-    ]
-    if differing:
-        raise SettingsError(
-            "\n".join(["these checkpoints were not judged alike:", *differing])
-            + "\ncompare runs judged on the same problems with the same settings; inward evaluate judges one again"
-        )
-
-
-def _judging(folder: RunFolder, *, everything: bool = False) -> dict[str, object]:
-    """What has to be the same for two judgements to be comparable; or all that they were made with."""
-    found: dict[str, object] = {"problems.sha256": cast(Artifact, folder.manifest.evaluation).sha256}
-    for table in ("evaluation", "answer"):
-        for key, value in cast("Mapping[str, object]", folder.manifest.settings.get(table, {})).items():
-            if everything or key not in NOT_THE_JUDGING:
-                found[f"{table}.{key}"] = value
-    return found
-
-
 def _withheld(judged: Sequence[Checkpoint]) -> dict[str, str]:
     """Metrics of the number of samples or of another model, where these differ; and why they are left out."""
     withheld: dict[str, str] = {}
-    references = {_judging(one.folder, everything=True).get("evaluation.reference") for one in judged} - {None}
+    references = {judging(one.folder, everything=True).get("evaluation.reference") for one in judged} - {None}
     if len(references) > 1:
         withheld = dict.fromkeys(OF_REFERENCE, f"is by other models: {', '.join(sorted(map(str, references)))}")
     ks = sorted({one.report.pass_k for one in judged})
@@ -195,7 +158,8 @@ def _label(members: Sequence[Checkpoint]) -> str:
     optim = cast("Mapping[str, Any]", manifest.settings.get("optim", {}))
     if manifest.method == "evaluate":
         decoding = members[0].report.decoding
-        return manifest.start.name if decoding == "greedy" else f"{manifest.start.name} {decoding}"
+        ways = [decoding] * (decoding != "greedy") + ["recalibrated"] * (RECALIBRATED in members[0].report.metrics)
+        return " ".join([manifest.start.name, *ways])
     parts = [manifest.method]
     match manifest.method:
         case "rlif":
@@ -205,9 +169,33 @@ def _label(members: Sequence[Checkpoint]) -> str:
         case "rlsc":
             parts.append(str(optim.get("weight") if optim.get("loss") == "rlsc" else optim.get("loss")))
         case _:
-            parts.append(str(manifest.settings.get("baseline") or manifest.settings.get("confidence", "")))
+            parts += _of_rlsf(manifest.settings)
     seeds = ", ".join(str(run.folder.manifest.seed) for run in members)
     return f"{' '.join(filter(None, parts))}, {'seed' if len(members) == 1 else 'seeds'} {seeds}"
+
+
+def _of_rlsf(settings: Mapping[str, object]) -> list[str]:
+    """Name the baseline; else the measure, and the route and the rounds where they are not the usual ones."""
+    if settings.get("baseline"):
+        return [f"baseline={settings['baseline']}"]
+    usual = {"route": "dpo", "rounds": 1}
+    given = {key: settings.get(key, known) for key, known in usual.items()}
+    return [str(settings.get("confidence", "")), *(f"{key}={v}" for key, v in given.items() if v != usual[key])]
+
+
+def _answered(runs: Sequence[Checkpoint]) -> list[Answered]:
+    """Name every run by its folder and what it is; folders of one name by their paths."""
+    names = [_name(run.folder) for run in runs]
+    return [
+        Answered(
+            name=f"{name if names.count(name) == 1 else run.folder.path} ({_label([run])})",
+            folder=run.folder,
+            stage=run.stage,
+            items=run.judged,
+            decoding=run.report.decoding,
+        )
+        for name, run in zip(names, runs, strict=True)
+    ]
 
 
 def _names(members: Sequence[Checkpoint]) -> str:
@@ -248,6 +236,15 @@ def _cost(folder: RunFolder) -> dict[str, float | None]:
         "traces": None if traces is None else float(traces),
         "steps": None if steps is None else float(steps),
     }
+
+
+def _narrowed(given: Sequence[Checkpoint], runs: Sequence[Checkpoint]) -> Iterator[str]:
+    if any(len(was.items) > len(run.items) for was, run in zip(given, runs, strict=True)):
+        judged = "; ".join(f"{_name(one.folder)} {len(one.items):,}" for one in given)
+        yield (
+            f"not all runs were judged on the same problems ({judged}): every metric and difference is of the "
+            f"{counted(len(runs[0].items), 'problem')} that all of them share"
+        )
 
 
 def _warnings(runs: Sequence[Checkpoint], start: Checkpoint | None) -> Iterator[str]:

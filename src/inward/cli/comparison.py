@@ -146,8 +146,8 @@ def _cell(one: Estimate, *, signed: bool = False) -> str:
 def _number(value: float, form: str, low: float, high: float, *, signed: bool) -> str:
     """A number, and its range on a line of its own: beside it, there would be room for two runs on a terminal."""
     sign, digits = "+" if signed else "", 2 if abs(value) < 10 else 1
-    ends = form.format(f"{low:{sign}.{digits}f}", f"{high:{sign}.{digits}f}")
-    return f"{value:{sign}.{digits + (digits > 1)}f}\n{ends}"
+    between = form.format(*console.ends(value, low, high, signed=signed))
+    return f"{value:{sign}.{digits + (digits > 1)}f}\n{between}"
 
 
 def _tables(title: str, columns: Sequence[tuple[str, Cells]], data: Comparison, *, costs: bool = False) -> None:

@@ -74,7 +74,7 @@ def evaluate_completions(
     problems = problems[: settings.num_problems]
     _refuse_missing(file, problems, given)
     manifest = _manifest(file, name, settings, recipe, problems, given)
-    with working(out, manifest) as (folder, warned):
+    with working(out, manifest, {"before/items": "grade the completions"}) as (folder, warned):
         judged = _judge(problems, given, folder, name, str(file), settings.answer)
         write_summary(folder, name, str(file), judged, None, warned)
     console.show_summary(folder.read_json("summary.json"))

@@ -52,6 +52,7 @@ SHOWN = (
     ("confidence", "confidence"),
     ("entropy", "entropy, nats"),
     ("length", "length, tokens"),
+    ("tokens_per_answer", "tokens an answer"),
 )
 RECALIBRATED = (
     ("ece_recalibrated", "ECE, recalibrated"),
@@ -66,8 +67,8 @@ console = Console(stderr=True, highlight=False)
 
 
 @contextmanager
-def progress() -> Iterator[Report]:
-    """Progress bars, one per stage."""
+def progress(names: Mapping[str, str] | None = None) -> Iterator[Report]:
+    """Progress bars, one per stage; `names` are what some stages are called here in place of their usual name."""
     columns = (
         TextColumn("{task.description:<26}"),
         BarColumn(),
@@ -82,7 +83,7 @@ def progress() -> Iterator[Report]:
         if not tasks:
             bars.start()
         if stage not in tasks:
-            tasks[stage] = bars.add_task(_stage(stage), total=total)
+            tasks[stage] = bars.add_task((names or {}).get(stage) or _stage(stage), total=total)
         bars.update(tasks[stage], completed=done, total=total)
 
     try:
@@ -141,12 +142,21 @@ def show_summary(summary: Mapping[str, Any]) -> None:
     for column in ("before", "after", "difference") if after else ("value",):
         table.add_column(column, justify="right", no_wrap=True)
     recalibrated = [row for row in RECALIBRATED if row[0] in before and (not after or row[0] in after)]
-    for key, label in [*SHOWN, *recalibrated]:
+    for key, label in [*_shown(summary), *recalibrated]:
         cells = [_cell(before[key])]
         if after:
             cells += [_cell(after[key]), _cell(difference[key], signed=True)]
-        table.add_row(label.replace("@k", f"@{summary['pass_k']}"), *cells)
+        table.add_row(label, *cells)
+    speeds = [summary["throughput"][part] for part in (("before", "after") if after else ("before",))]
+    if any(speeds):
+        table.add_row("tokens a second", *(f"{speed:,.0f}" if speed else "-" for speed in speeds))
     console.print(table)
+
+
+def _shown(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Metrics and their labels; without samples there is no pass@k."""
+    k = summary["pass_k"]
+    return [(key, label.replace("@k", f"@{k}")) for key, label in SHOWN if k or key != "pass_at_k"]
 
 
 def show_kept(summary: Mapping[str, Any]) -> None:
@@ -165,12 +175,13 @@ def show_curve(summary: Mapping[str, Any]) -> None:
     title = escape(f"{summary['model']} to {summary['to']}, {summary['task']} (95% intervals)")
     table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1), pad_edge=False)
     table.add_column("ratio", justify="right")
-    labels = dict(SHOWN) | {"pass_at_k": f"pass@{summary['pass_k']}"}
-    for key in CURVE:
+    labels = dict(_shown(summary))
+    columns = [key for key in CURVE if key in labels]
+    for key in columns:
         table.add_column(labels[key], justify="right")
     for row in summary["curve"]:
         # The interval on a line of its own: beside the value, five of them are wider than a terminal.
-        table.add_row(f"{row['ratio']:g}", *(_cell(row[key]).replace(" ", "\n") for key in CURVE))
+        table.add_row(f"{row['ratio']:g}", *(_cell(row[key]).replace(" ", "\n") for key in columns))
     console.print(table)
 
 
@@ -179,7 +190,17 @@ def _cell(estimate: Mapping[str, Any], *, signed: bool = False) -> str:
         return "-"
     sign, digits = "+" if signed else "", 2 if abs(estimate["value"]) < 10 else 1
     value, low, high = (estimate[key] for key in ("value", "low", "high"))
-    return f"{value:{sign}.{digits + (digits > 1)}f} [{low:{sign}.{digits}f},{high:{sign}.{digits}f}]"
+    first, last = ends(value, low, high, signed=signed)
+    return f"{value:{sign}.{digits + (digits > 1)}f} [{first},{last}]"
+
+
+def ends(value: float, low: float, high: float, *, signed: bool = False) -> tuple[str, str]:
+    """Write the ends of an interval, with a digit more where rounding would leave out the value as it is written."""
+    places = 2 if abs(value) < 10 else 1
+    if places == 2 and not round(low, 2) <= round(value, 3) <= round(high, 2):
+        places = 3
+    sign = "+" if signed else ""
+    return f"{low:{sign}.{places}f}", f"{high:{sign}.{places}f}"
 
 
 def show_places(folder: Path, *, checkpoint: bool = False) -> None:

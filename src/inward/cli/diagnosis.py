@@ -20,8 +20,7 @@ def diagnosis(folder: RunFolder) -> dict[str, Any]:
     keeps one checkpoint alone has none.
     """
     history = diagnose.history(folder)
-    stored = folder.manifest.settings.get("stop")
-    settings = diagnose.StopSettings(**cast("dict[str, Any]", stored)) if stored else diagnose.StopSettings()
+    settings = rule_settings(folder)
     decided = diagnose.decide(history.probes, settings)
     ended = trained(folder)
     several = "kept_step" in ended if ended else len(history.probes) > 1
@@ -32,6 +31,12 @@ def diagnosis(folder: RunFolder) -> dict[str, Any]:
         "stop_reason": decided.stop_reason if ruled else None,
         "findings": diagnose.findings(history, settings),
     }
+
+
+def rule_settings(folder: RunFolder) -> diagnose.StopSettings:
+    """The run's settings of the stop rule; the defaults where it has none."""
+    stored = folder.manifest.settings.get("stop")
+    return diagnose.StopSettings(**cast("dict[str, Any]", stored)) if stored else diagnose.StopSettings()
 
 
 def trained(folder: RunFolder) -> dict[str, Any]:
@@ -54,12 +59,13 @@ def show(path: Path, *, as_json: bool) -> None:
             "checkpoints; run a method with problems to judge on, or rlif, which monitors itself"
         )
     found = diagnosis(folder)
+    supported = [probe for probe in history.probes if probe.support]
     if as_json:
-        typer.echo(to_json(found, indent=2))
+        curve = [{"step": probe.step, "support": probe.mean, "prompts": len(probe.support)} for probe in supported]
+        typer.echo(to_json(found | {"support_of": history.source, "support": curve}, indent=2))
         return
     if not trained(folder):
         typer.echo("no training has come to its end here: this is how it looks so far")
-    supported = [probe for probe in history.probes if probe.support]
     if supported:
         typer.echo(f"support by the start model's votes ({history.source}):")
     for probe in supported:

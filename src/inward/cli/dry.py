@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from inward import models, organism
-from inward.cli import inputs, memory
+from inward.cli import console, inputs, memory
+from inward.cli.judge import check_judging
 from inward.cli.memory import GIB, Shape
 from inward.cli.work import num_kept, work
 from inward.config import METHODS, EvaluationSettings, PromptSettings, RunConfig
@@ -32,7 +34,7 @@ from inward.train import (
     check_self_confidence,
     check_tuning,
 )
-from inward.train.group_policy import num_processes
+from inward.train.processes import is_sharded, num_processes
 from inward.train.trainer import peft_config, quiet
 from inward.types import Problem, Prompt
 
@@ -49,6 +51,7 @@ class Seen:
     tokenizer: PreTrainedTokenizerBase | None
     new_tokens: int
     """Most new tokens where the settings name none."""
+    eos_ids: tuple[int, ...]
     dtype: torch.dtype
     device: str
     missing: tuple[str, ...]
@@ -57,35 +60,41 @@ class Seen:
 def show(
     cfg: RunConfig,
     model: str,
-    prompts: str,
-    *,
-    eval_task: str | None,
-    eval_data: str | None,
-    seed: int,
+    source: str,
+    prompts: Sequence[Prompt],
+    problems: Sequence[Problem],
+    judging: EvaluationSettings,
 ) -> None:
-    """Print what `inward run` would do with the same arguments.
+    """Print what `inward run` would do.
+
+    Args:
+        cfg: the settings.
+        model: the start model as the user named it.
+        source: of the prompts, as the user named it.
+        prompts: to train on, whether the model can take them or not.
+        problems: to judge on, in the same way.
+        judging: how the trained model is judged.
 
     Raises:
         InwardError: As in a real run, for everything that shows without weights.
     """
     transformers.utils.logging.disable_progress_bar()
     seen = _seen(model, cfg.settings.model)
-    if seen.model is not None:
-        _check(cfg, seen.model)
     start = _start(model, cfg.settings.model, seen)
-    asked = _prompts(prompts, cfg.prompts, start, seed)
-    if isinstance(cfg.settings, rlif.Settings) and cfg.settings.reward == "gold":
-        inputs.gold_from(prompts, cfg.prompts, seed, cfg.settings.answer)
-    problems = _problems(eval_task, eval_data, cfg, start)
+    with console.warnings_shown():
+        if start is not None:
+            prompts = _checked(cfg, start, source, prompts, problems, judging)
+        elif seen.model is not None:
+            _check(cfg, seen.model)
     shape = _shape(seen, _lora(cfg))
-    longest = _longest([*asked, *(problem.prompt for problem in problems)], start)
+    asked, judged = _lengths(prompts, start), _lengths([problem.prompt for problem in problems], start)
     for title, lines in (
         (f"{cfg.method} from {model}: a dry run, nothing is written", [f"recipe: {cfg.recipe}"]),
         ("settings that differ from the defaults", list(_changed(cfg)) or ["none"]),
         ("model", list(_model(seen, shape))),
-        ("data", list(_data(asked, problems, start))),
-        ("work", list(_work(cfg, seen, shape, len(asked), len(problems)))),
-        ("memory", list(_memory(cfg, seen, shape, longest, judged=bool(problems)))),
+        ("data", list(_data(asked, judged, counted=start is not None))),
+        ("work", list(_work(cfg, seen, shape, len(asked), len(judged)))),
+        ("memory", list(_memory(cfg, seen, shape, max(*asked, *judged, 0), judged=bool(judged)))),
     ):
         typer.echo("\n".join([title, *(f"  {line}" for line in lines), ""]))
 
@@ -108,22 +117,31 @@ def _seen(name: str, settings: ModelSettings) -> Seen:
     except (OSError, ValueError, KeyError, ImportError) as error:
         missing.append(f"tokenizer: {_first_line(error)}")
     try:
-        new = GenerationConfig.from_pretrained(source, **where).max_new_tokens
+        own = GenerationConfig.from_pretrained(source, **where)
     except OSError:
-        new = None
+        own = GenerationConfig()
     device = torch.device(settings.device).type if settings.device != "auto" else models.pick_device(settings).type
     return Seen(
         model=model,
         tokenizer=tokenizer,
-        new_tokens=new or PAPER_NEW_TOKENS,
+        new_tokens=own.max_new_tokens or PAPER_NEW_TOKENS,
+        eos_ids=_eos_ids(own, model and model.config.get_text_config(), tokenizer),
         dtype=_dtype(model, settings, device),
         device=device,
         missing=tuple(missing),
     )
 
 
+def _eos_ids(*holders: Any) -> tuple[int, ...]:
+    """Every id that ends a completion, of what a model names them in."""
+    named = [getattr(holder, "eos_token_id", None) for holder in holders]
+    lists = [one if isinstance(one, list) else [one] for one in named if one is not None]
+    return tuple(sorted({each for one in lists for each in one}))
+
+
 def _source(name: str, settings: ModelSettings) -> Path | str:
     """The folder of a model, or its hub id, of which only small files will be read."""
+    inputs.refuse_run_folder(name)
     kind, _, embedded = name.partition(":")
     if kind == "embedded":
         return organism.path(embedded)
@@ -156,6 +174,28 @@ def _dtype(model: PreTrainedModel | None, settings: ModelSettings, device: str) 
     return torch.float32 if device == "cpu" or own is None else own
 
 
+def _checked(
+    cfg: RunConfig,
+    start: Start,
+    source: str,
+    prompts: Sequence[Prompt],
+    problems: Sequence[Problem],
+    judging: EvaluationSettings,
+) -> list[Prompt]:
+    """The prompts that the model can take, after what a run checks before its work; a reference is not looked at."""
+    match cfg.settings:
+        case rlsf.Settings():
+            rlsf.check(start, cfg.settings)
+        case rlif.Settings():
+            rlif.check(start, cfg.settings)
+        case rlsc.Settings():
+            rlsc.check(start, cfg.settings)
+    usable = inputs.usable(prompts, source, cfg.prompts, start)
+    inputs.refuse_problems(problems, start)
+    check_judging(start, problems, dataclasses.replace(judging, reference=None))
+    return usable
+
+
 def _check(cfg: RunConfig, model: PreTrainedModel) -> None:
     match cfg.settings:
         case rlsf.Settings(route="dpo"):
@@ -183,24 +223,12 @@ def _start(name: str, settings: ModelSettings, seen: Seen) -> Start | None:
         model=seen.model,
         tokenizer=tokenizer,
         chat_template=settings.chat_template,
-        eos_ids=(),
+        eos_ids=seen.eos_ids,
         pad_id=0,
         context=int(getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length),
         default_new_tokens=seen.new_tokens,
     )
     return start
-
-
-def _prompts(source: str, settings: PromptSettings, start: Start | None, seed: int) -> list[Prompt]:
-    if start is not None:
-        return inputs.prompts_from(source, settings, start, seed)
-    return inputs.read_prompts(source, settings, seed)
-
-
-def _problems(task: str | None, data: str | None, cfg: RunConfig, start: Start | None) -> Sequence[Problem]:
-    if start is not None:
-        return inputs.problems_from(task, data, cfg.evaluation, start, format=cfg.prompts.format)
-    return inputs.read_problems(task, data, cfg.evaluation, format=cfg.prompts.format)
 
 
 def _changed(cfg: RunConfig) -> Iterator[str]:
@@ -238,32 +266,31 @@ def _model(seen: Seen, shape: Shape | None) -> Iterator[str]:
     present = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
     absent = "" if present.get(seen.device, lambda: True)() else "; there is none here, so that a run would stop here"
     processes = num_processes()
-    yield f"device: {seen.device}" + (f", {processes} processes" if processes > 1 else "") + absent
+    several = f", {processes} processes" if processes > 1 else ""
+    sharded = ", weights sharded over them" if several and is_sharded() else ""
+    yield f"device: {seen.device}{several}{sharded}{absent}"
     yield from (f"missing {one}" for one in seen.missing)
 
 
-def _data(asked: Sequence[Prompt], problems: Sequence[Problem], start: Start | None) -> Iterator[str]:
-    yield f"prompts: {len(asked):,}{_lengths(asked, start)}"
-    if problems:
-        yield f"problems to judge on: {len(problems):,}{_lengths([one.prompt for one in problems], start)}"
+def _data(asked: Sequence[int], judged: Sequence[int], *, counted: bool) -> Iterator[str]:
+    def tokens(lengths: Sequence[int]) -> str:
+        return f"; tokens {lengths[0]} to {lengths[-1]}, median {lengths[len(lengths) // 2]}" if counted else ""
+
+    yield f"prompts: {len(asked):,}{tokens(asked)}"
+    if judged:
+        yield f"problems to judge on: {len(judged):,}{tokens(judged)}"
     else:
         yield "problems to judge on: none (--eval-task, --eval-data)"
-    if start is None:
+    if not counted:
         yield f"without a tokenizer tokens are not counted; for the memory one is taken per {CHARACTERS} characters"
 
 
-def _lengths(prompts: Sequence[Prompt], start: Start | None) -> str:
-    if start is None:
-        return ""
-    counts = sorted(len(models.render(prompt, start.policy)) for prompt in prompts)
-    return f"; tokens {counts[0]} to {counts[-1]}, median {counts[len(counts) // 2]}"
-
-
-def _longest(prompts: Sequence[Prompt], start: Start | None) -> int:
+def _lengths(prompts: Sequence[Prompt], start: Start | None) -> list[int]:
+    """Tokens of each prompt, in order of size; taken from its characters where there is no tokenizer."""
     if start is not None:
-        return max(len(models.render(prompt, start.policy)) for prompt in prompts)
+        return sorted(len(models.render(prompt, start.policy)) for prompt in prompts)
     texts = [one.text or "".join(message.content for message in one.messages or ()) for one in prompts]
-    return max(-(-len(text) // CHARACTERS) for text in texts)
+    return sorted(-(-len(text) // CHARACTERS) for text in texts)
 
 
 def _work(cfg: RunConfig, seen: Seen, shape: Shape | None, num_prompts: int, num_problems: int) -> Iterator[str]:
@@ -312,6 +339,7 @@ def _shape(seen: Seen, lora: LoraSettings | None) -> Shape | None:
         on_cuda=seen.device == "cuda",
         on_cpu=seen.device == "cpu",
         processes=num_processes(),
+        sharded=is_sharded(),
     )
 
 

@@ -62,7 +62,7 @@ def export(path: Path, form: str, out: Path | None, *, items: bool) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def _metrics(folder: RunFolder) -> Iterator[Row]:
+def _metrics(folder: RunFolder) -> list[Row]:
     """Every estimate of summary.json, under the part of it that it stands in."""
     summary = summary_of(folder)
     parts: list[tuple[str, Mapping[str, Any]]] = [
@@ -71,7 +71,7 @@ def _metrics(folder: RunFolder) -> Iterator[Row]:
     for point in summary.get("curve") or ():
         axis = "step" if "step" in point else "ratio"
         parts.append((f"{axis} {point[axis]:g}", point))
-    rows = [
+    rows: list[Row] = [
         {"part": part, "metric": key, **{name: one.get(name) for name in METRIC_COLUMNS[2:]}}
         for part, metrics in parts
         for key, one in metrics.items()
@@ -79,7 +79,7 @@ def _metrics(folder: RunFolder) -> Iterator[Row]:
     ]
     if not rows:
         raise RunFolderError(f"{folder.path} holds no metrics; judge with --eval-task, or by inward evaluate")
-    yield from rows
+    return rows
 
 
 def _items(folder: RunFolder) -> Iterator[Row]:
@@ -87,9 +87,14 @@ def _items(folder: RunFolder) -> Iterator[Row]:
     stages = [str(file.parent.relative_to(folder.path)) for file in folder.path.rglob("items/complete.json")]
     if not stages:
         raise RunFolderError(f"{folder.path} holds nothing judged; judge with --eval-task, or by inward evaluate")
-    for stage in sorted(stages, key=lambda name: (name != "before/items", name)):
-        part = stage.removesuffix("/items")
-        for item in folder.records(stage, EvalItem):
+    ordered = sorted(stages, key=lambda name: (name != "before/items", name))
+    # Opened here, since a generator would be asked only after the header of the table is out.
+    return _rows([(stage.removesuffix("/items"), folder.records(stage, EvalItem)) for stage in ordered])
+
+
+def _rows(parts: Sequence[tuple[str, Sequence[EvalItem]]]) -> Iterator[Row]:
+    for part, items in parts:
+        for item in items:
             yield _item(part, item, item.greedy, "greedy")
             yield from (_item(part, item, sample, "sample") for sample in item.samples)
 

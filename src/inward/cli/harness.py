@@ -52,7 +52,8 @@ def judge_samples(files: Sequence[Path], out: Path, *, filter_name: str | None, 
     origin = ", ".join(map(str, files))
     under = "" if samples.filter is None else f" under the filter {samples.filter}"
     console.note(f"{name}: verdicts by {samples.metric}{under}; confidence: {CONFIDENCE[samples.kind]}")
-    with working(out, _manifest(samples, name, origin)) as (folder, warned):
+    names = {"before/items": "read the verdicts"}
+    with working(out, _manifest(samples, name, origin), names) as (folder, warned):
         judged = _judge(samples, folder, name, origin)
         write_summary(folder, name, origin, judged, None, warned)
     console.show_summary(folder.read_json("summary.json"))

@@ -7,6 +7,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 
 import transformers
 
@@ -15,13 +16,13 @@ from inward.answers import AnswerSettings, find
 from inward.cli import questions
 from inward.config import EvaluationSettings, PromptSettings
 from inward.equivalence import grade
-from inward.errors import DataError
+from inward.errors import DataError, ModelError
 from inward.methods.rlif import Gold
 from inward.methods.rlsf import Start
 from inward.models import ModelSettings
 from inward.runs import digest, hash_folder
 from inward.sample import check_prompts, refuse_long
-from inward.tasks.formats import Format
+from inward.tasks.formats import FORMATS, Format
 from inward.types import Artifact, Manifest, Outcome, Problem, Prompt
 
 VERSIONED = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "numpy")
@@ -30,15 +31,33 @@ VERSIONED = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "
 def start_from(model: str, settings: ModelSettings) -> Start:
     """The start checkpoint: `embedded:<name>`, a folder or a hub id."""
     transformers.utils.logging.disable_progress_bar()  # inward shows its own progress
+    refuse_run_folder(model)
     kind, _, name = model.partition(":")
     path = organism.path(name) if kind == "embedded" else models.resolve(model, settings)
     models.check_folder(path, settings)
     return Start(model, path, settings)
 
 
+def refuse_run_folder(model: str) -> None:
+    """Raise ModelError where a run folder is given in place of the checkpoint in it."""
+    folder = Path(model).expanduser()
+    if (folder / "manifest.json").is_file() and not (folder / "config.json").exists():
+        there = (folder / "checkpoint" / "config.json").is_file()
+        hint = f"its model is {Path(model) / 'checkpoint'}" if there else "there is no checkpoint in it yet"
+        raise ModelError(f"{model} is a run folder and no model: {hint}")
+
+
 def prompts_from(source: str, settings: PromptSettings, start: Start, seed: int) -> list[Prompt]:
     """Prompts of a task, a file or a hub data set, every one of which the model can take."""
-    prompts = read_prompts(source, settings, seed)
+    return usable(read_prompts(source, settings, seed), source, settings, start)
+
+
+def usable(prompts: Sequence[Prompt], source: str, settings: PromptSettings, start: Start) -> list[Prompt]:
+    """Those of the prompts that the model can take.
+
+    Raises:
+        DataError: it cannot take one, and `too_long` does not say to leave it out; or it can take none.
+    """
     too_long = check_prompts(prompts, start.policy)
     if settings.too_long == "error":
         refuse_long(too_long, start.policy, "shorten them, or set prompts.too_long=drop to leave them out")
@@ -48,9 +67,11 @@ def prompts_from(source: str, settings: PromptSettings, start: Start, seed: int)
     return kept
 
 
-def read_prompts(source: str, settings: PromptSettings, seed: int) -> list[Prompt]:
-    """As `prompts_from`, whatever the model can take."""
-    return questions.prompts_of(source, split=settings.split, limit=settings.limit, seed=seed, format=settings.format)
+def read_prompts(source: str, settings: PromptSettings, seed: int, *, rephrased: bool = False) -> list[Prompt]:
+    """As `prompts_from`, whatever the model can take; with `rephrased`, each question in two phrasings."""
+    return questions.prompts_of(
+        source, split=settings.split, limit=settings.limit, seed=seed, format=settings.format, rephrased=rephrased
+    )
 
 
 def problems_from(
@@ -61,8 +82,13 @@ def problems_from(
     They are put to the model in `format` where the settings name no other.
     """
     problems = read_problems(task, data, settings, format=format)
-    refuse_long(check_prompts([problem.prompt for problem in problems], start.policy), start.policy)
+    refuse_problems(problems, start)
     return problems
+
+
+def refuse_problems(problems: Sequence[Problem], start: Start) -> None:
+    """Raise DataError where the model cannot take one of the problems."""
+    refuse_long(check_prompts([problem.prompt for problem in problems], start.policy), start.policy)
 
 
 def read_problems(
@@ -74,8 +100,10 @@ def read_problems(
     )
 
 
-def gold_from(source: str, settings: PromptSettings, seed: int, answer: AnswerSettings) -> Gold:
-    """Grade completions of the prompts by their gold answers: the supervised control, which uses labels.
+def read_supervised(
+    source: str, settings: PromptSettings, seed: int, answer: AnswerSettings
+) -> tuple[list[Prompt], Gold]:
+    """As `read_prompts`, and what grades completions by their gold answers: the control that uses labels.
 
     Raises:
         DataError: a prompt has no gold answer.
@@ -89,7 +117,7 @@ def gold_from(source: str, settings: PromptSettings, seed: int, answer: AnswerSe
         outcome = grade(found.answer if found else None, by_id[prompt_id].answer, own.kind)
         return None if outcome is Outcome.UNSCORED else float(outcome is Outcome.CORRECT)
 
-    return gold
+    return [FORMATS[settings.format](problem.prompt) for problem in problems], gold
 
 
 def manifest_for(

@@ -15,7 +15,7 @@ from inward.methods.calibrating import check_reference, recalibrated
 from inward.methods.rlsf import Start
 from inward.models import ModelSettings, Policy, check_same_tokens
 from inward.runs import Records, RunFolder, hash_folder
-from inward.sample import SamplingSettings, check_prompts, probe, refuse_long, sample
+from inward.sample import SamplingSettings, check_prompts, refuse_long, sample
 from inward.score import score
 from inward.types import (
     EvalItem,
@@ -53,8 +53,7 @@ def judge(
 
     def make(chunk: Sequence[Prompt]) -> Sequence[ScoredGroup]:
         params = sampling_params(start.policy, settings)
-        groups = _traces(chunk, start.policy, params, settings)
-        asked = probe(groups, start.policy, answer, batch_rows=settings.batch_rows)
+        asked = _traces(chunk, start.policy, params, settings, answer)
         scored = list(score(asked, answer, policy=start.policy))
         if reference is not None:
             scored = _with_reference(scored, reference.policy)
@@ -118,17 +117,24 @@ def sampling_params(policy: Policy, settings: EvaluationSettings) -> SamplingPar
 
 
 def _traces(
-    prompts: Sequence[Prompt], policy: Policy, params: SamplingParams, settings: EvaluationSettings
+    prompts: Sequence[Prompt],
+    policy: Policy,
+    params: SamplingParams,
+    settings: EvaluationSettings,
+    answer: AnswerSettings,
 ) -> Iterator[TraceGroup]:
-    """The traces of each prompt; under `cot_prompt` the greedy one is that of the prompt with its addition."""
+    """The traces of each prompt, asked for their answers as `answer` says.
+
+    Under `cot_prompt` the greedy one is that of the prompt with its addition.
+    """
     if settings.decoding != "cot_prompt":
-        yield from sample(prompts, policy, params, batch_rows=settings.batch_rows)
+        yield from sample(prompts, policy, params, batch_rows=settings.batch_rows, answer=answer)
         return
     asked = [_asking(prompt, settings.cot_prompt) for prompt in prompts]
     alone = dataclasses.replace(params, strategy="greedy", group_size=0)
     drawn = dataclasses.replace(params, strategy="sample")
-    greedy = sample(asked, policy, alone, batch_rows=settings.batch_rows)
-    samples = sample(prompts, policy, drawn, batch_rows=settings.batch_rows)
+    greedy = sample(asked, policy, alone, batch_rows=settings.batch_rows, answer=answer)
+    samples = sample(prompts, policy, drawn, batch_rows=settings.batch_rows, answer=answer)
     for own, others in zip(greedy, samples, strict=True):
         later = (dataclasses.replace(one, index=one.index + 1) for one in others.traces)
         yield TraceGroup(prompt=others.prompt, traces=(*own.traces, *later), sampling=params)

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from inward.config import RunConfig
-from inward.forward import BATCH_TOKENS
+from inward.forward import BATCH_TOKENS, CPU_BATCH_TOKENS
 from inward.methods import rlif, rlsc, rlsf
+from inward.sample.fitting import CPU_GIB, FREE_SHARE
 from inward.signals import TILE_BYTES
 from inward.train import GroupPolicySettings
 
@@ -36,6 +37,13 @@ class Shape:
     """There, training computes in bfloat16."""
     on_cpu: bool
     processes: int
+    sharded: bool = False
+    """Whether each process holds a part alone of what is trained (FSDP2)."""
+
+    @property
+    def parts(self) -> int:
+        """Into how many parts the training's state is cut."""
+        return self.processes if self.sharded else 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,11 +90,13 @@ def phases(
         case rlsf.Settings():
             if settings.decoding:
                 return found
-            rows = settings.sampling.batch_rows
-            found.append(Phase(name="sample", lines=list(_sampling(shape, rows, prompt + new, shape.width))))
+            drawn = settings.sampling
+            if settings.engine == "local":
+                lines = _sampling(shape, drawn.batch_rows, prompt + new, shape.width, gib=drawn.memory_gib)
+                found.append(Phase(name="sample", lines=list(lines)))
             if settings.route != "reward_model":
                 lines = (_preference if settings.route == "dpo" else _tuning)(settings, shape, prompt + new)
-                return [*found, Phase(name="train", lines=list(lines))]
+                return [*found, *_before_sharding(settings, shape), Phase(name="train", lines=list(lines))]
             lines = _reward_model(settings, reward or shape, prompt + new)
             found.append(Phase(name="train the reward model", lines=list(lines)))
             state, drawing, updating = _group_policy(
@@ -114,20 +124,41 @@ def checkpoint_bytes(shape: Shape) -> int:
     return shape.parameters * (shape.width if shape.adapter else FLOAT32)
 
 
-def _line(what: str, *factors: tuple[int, str]) -> Line:
+def _line(what: str, *factors: tuple[int, str], parts: int = 1) -> Line:
     product = 1
     for factor, _ in factors:
         product *= factor
-    return Line(what=what, how=" * ".join(f"{factor:,} {name}" for factor, name in factors), num_bytes=product)
+    how = " * ".join(f"{factor:,} {name}" for factor, name in factors) + (f" / {parts} devices" if parts > 1 else "")
+    return Line(what=what, how=how, num_bytes=-(-product // parts))
 
 
-def _weights(shape: Shape, width: int, what: str = "weights") -> Line:
-    return _line(what, (shape.parameters, "parameters"), (width, "bytes"))
+def _weights(shape: Shape, width: int, what: str = "weights", *, parts: int = 1) -> Line:
+    return _line(what, (shape.parameters, "parameters"), (width, "bytes"), parts=parts)
 
 
-def _sampling(shape: Shape, rows: int, tokens: int, width: int) -> Iterator[Line]:
+def _before_sharding(settings: rlsf.Settings, shape: Shape) -> Iterator[Phase]:
+    """What every device holds until the weights are cut up: they are loaded whole."""
+    if shape.sharded:
+        width, name = (shape.width, "weights, whole") if shape.adapter else (FLOAT32, "weights, whole, float32")
+        lines = [_weights(shape, width, name)]
+        if settings.route == "dpo" and not shape.adapter:
+            lines.append(_weights(shape, width, "reference model of DPO, whole"))
+        yield Phase(name="train: before sharding", lines=lines)
+
+
+def _sampling(shape: Shape, rows: int | None, tokens: int, width: int, *, gib: float | None = None) -> Iterator[Line]:
+    """Weights, and a batch of rows; where their number is left open, what they may take, or else `CPU_GIB`."""
     yield _weights(shape, shape.width)
-    yield from _decoding(shape, rows, tokens, width)
+    if rows is not None:
+        yield from _decoding(shape, rows, tokens, width)
+    elif gib is None and shape.on_cuda:
+        yield Line(
+            what="traces decoded at once", how=f"as many as fit into {FREE_SHARE:.0%} of what is free", num_bytes=0
+        )
+    else:
+        size = CPU_GIB if gib is None else gib
+        how = f"as many as fit into {size:g} GiB, which is the most they take"
+        yield Line(what="traces decoded at once", how=how, num_bytes=int(size * GIB))
 
 
 def _decoding(shape: Shape, rows: int, tokens: int, width: int) -> Iterator[Line]:
@@ -146,16 +177,28 @@ def _state(shape: Shape) -> Iterator[Line]:
     """Weights, gradients and the optimizer's two moments."""
     trained, name = (shape.adapter, "adapter parameters") if shape.adapter else (shape.parameters, "parameters")
     if shape.adapter:
-        yield _weights(shape, shape.width, "weights, frozen")
-        yield _line("weights of the adapter", (trained, name), (FLOAT32, "bytes"))
+        yield _weights(shape, shape.width, "weights, frozen", parts=shape.parts)
+        yield _line("weights of the adapter", (trained, name), (FLOAT32, "bytes"), parts=shape.parts)
     else:
-        yield _weights(shape, FLOAT32, "weights, float32")
-        if shape.on_cuda:
+        yield _weights(shape, FLOAT32, "weights, float32", parts=shape.parts)
+        if shape.on_cuda and not shape.sharded:
             yield _weights(shape, 2, "their bfloat16 copies")
-    yield _line("gradients", (trained, name), (FLOAT32, "bytes"))
-    yield _line("AdamW's two moments", (trained, name), (8, "bytes"))
-    if shape.processes > 1:
+    yield _line("gradients", (trained, name), (FLOAT32, "bytes"), parts=shape.parts)
+    yield _line("AdamW's two moments", (trained, name), (8, "bytes"), parts=shape.parts)
+    if shape.sharded:
+        yield from _gathered(shape)
+    elif shape.processes > 1:
         yield _line("gradients on their way between processes", (trained, name), (FLOAT32, "bytes"))
+
+
+def _gathered(shape: Shape) -> Iterator[Line]:
+    """What is whole for a moment while it is computed with: a layer, the next one on its way, and both ends."""
+    width = 2 if shape.on_cuda else FLOAT32
+    end = shape.vocabulary * shape.hidden
+    # The head is another matrix or the same as the embedding; counted as a part of the layers and apart it is enough.
+    layer = (shape.parameters - end) // shape.layers
+    yield _line("layers gathered, at most", (2, "layers"), (layer, "parameters"), (width, "bytes"))
+    yield _line("embedding and head gathered, at most", (2, "matrices"), (end, "parameters"), (width, "bytes"))
 
 
 def _activations(shape: Shape, rows: int, tokens: int, *, checkpointed: bool) -> Iterator[Line]:
@@ -172,9 +215,18 @@ def _activations(shape: Shape, rows: int, tokens: int, *, checkpointed: bool) ->
         yield _line("activations, roughly", (shape.layers, "layers"), *batch, per_layer, (width, "bytes"))
 
 
-def _logits(shape: Shape, rows: int, tokens: int) -> Line:
-    """Logits that a loss of TRL holds with their gradient."""
+def _logits(shape: Shape, rows: int, tokens: int, *, gradient: bool = True) -> Line:
+    """Logits that a loss of TRL holds with their gradient, or that a pass before it holds without."""
     width, name = (10, "bytes in bfloat16, float32 and their gradient") if shape.on_cuda else (8, "bytes, gradient too")
+    if not gradient:
+        width, name = (6, "bytes in bfloat16 and float32") if shape.on_cuda else (4, "bytes")
+        return _line(
+            "logits before the update, roughly",
+            (rows, "rows"),
+            (tokens, "tokens"),
+            (shape.vocabulary, "words"),
+            (width, name),
+        )
     return _line("logits, roughly", (rows, "rows"), (tokens, "tokens"), (shape.vocabulary, "words"), (width, name))
 
 
@@ -186,7 +238,7 @@ def _scoring(shape: Shape, width: int) -> Iterator[Line]:
     inside = 2 * shape.hidden + 3 * shape.intermediate
     yield _line(
         "scoring, one layer, roughly",
-        (BATCH_TOKENS, "tokens"),
+        (BATCH_TOKENS if shape.on_cuda else CPU_BATCH_TOKENS, "tokens"),
         (inside, f"(2 * {shape.hidden} + 3 * {shape.intermediate})"),
         (width, "bytes"),
     )
@@ -196,7 +248,7 @@ def _scoring(shape: Shape, width: int) -> Iterator[Line]:
 def _preference(settings: rlsf.Settings, shape: Shape, tokens: int) -> Iterator[Line]:
     yield from _state(shape)
     if not shape.adapter:
-        yield _weights(shape, FLOAT32, "reference model of DPO, float32")
+        yield _weights(shape, FLOAT32, "reference model of DPO, float32", parts=shape.parts)
     elif settings.rounds > 1 and settings.reference == "start":
         yield _weights(shape, shape.width, "reference model of DPO")
     rows, tokens = 2 * settings.optim.batch_size, min(tokens, settings.optim.max_length or tokens)
@@ -228,9 +280,13 @@ def _group_policy(optim: GroupPolicySettings, shape: Shape, prompt: int, new: in
         state.append(_weights(shape, FLOAT32, "reference model of the KL term, float32"))
     width = 2 if shape.on_cuda else shape.width if shape.adapter else FLOAT32
     rows = -(-optim.prompts_per_step * optim.group_size // shape.processes)
+    drawing = [_cache(shape, rows, prompt + new, width), *_scoring(shape, width)]
+    if optim.estimator == "rloo" or optim.kl > 0:
+        # Before the update TRL asks the policy (RLOO alone), then the reference for log-probabilities.
+        drawing.append(_logits(shape, optim.batch_rows, new, gradient=False))
     updating = list(_activations(shape, optim.batch_rows, prompt + new, checkpointed=not shape.on_cpu))
     updating.append(_logits(shape, optim.batch_rows, new))
-    return state, [_cache(shape, rows, prompt + new, width), *_scoring(shape, width)], updating
+    return state, drawing, updating
 
 
 def _self_confidence(settings: rlsc.Settings, shape: Shape, prompt: int, new: int) -> Times:

@@ -15,7 +15,8 @@ from inward.errors import SettingsError
 from inward.methods import rlif, rlsc, rlsf
 from inward.methods.rounds import Round, trainings
 from inward.methods.start import Start
-from inward.runs import RunFolder
+from inward.runs import Crew, RunFolder
+from inward.train.processes import together
 from inward.types import Problem, Prompt, RankingReport
 
 
@@ -30,42 +31,63 @@ def run(
     seed: int,
     config: Path | None,
     overrides: Sequence[str],
-    baseline: str | None = None,
     dry_run: bool = False,
 ) -> None:
     """A method from prompts to checkpoint, judged before and after where problems are given."""
     answers = questions.task_answers(prompts, eval_task)
-    cfg = run_config(method, model, config, [*_of_baseline(baseline), *overrides], answers)
+    cfg = run_config(method, model, config, overrides, answers)
     decoding = cfg.settings.decoding if isinstance(cfg.settings, rlsf.Settings) else None
     if decoding and not (eval_task or eval_data):
         raise SettingsError(f"baseline {decoding} trains nothing: give problems to judge on (--eval-task, --eval-data)")
+    last = _decoded(cfg, decoding)
     if dry_run:
-        dry.show(cfg, model, prompts, eval_task=eval_task, eval_data=eval_data, seed=seed)
+        read, _ = read_asked(cfg, prompts, seed)
+        problems = inputs.read_problems(eval_task, eval_data, cfg.evaluation, format=cfg.prompts.format)
+        dry.show(cfg, model, prompts, read, problems, last.evaluation)
         return
-    console.note(f"{method} from {model}, settings: {cfg.recipe}" + _named(cfg))
+    with together(cfg.settings.model) as crew:
+        console.console.quiet = not crew.leads
+        _run(cfg, last, model, prompts, out, eval_task, eval_data, seed, crew)
+
+
+def _run(
+    cfg: RunConfig,
+    last: RunConfig,
+    model: str,
+    prompts: str,
+    out: Path,
+    eval_task: str | None,
+    eval_data: str | None,
+    seed: int,
+    crew: Crew,
+) -> None:
+    """The run itself, in every process of the crew; `last` are the settings that its end is judged by."""
+    decoding = cfg.settings.decoding if isinstance(cfg.settings, rlsf.Settings) else None
+    console.note(f"{cfg.method} from {model}, settings: {cfg.recipe}" + _named(cfg))
     start = inputs.start_from(model, cfg.settings.model)
     _check(start, cfg)
-    asked = inputs.prompts_from(prompts, cfg.prompts, start, seed)
+    read, gold = read_asked(cfg, prompts, seed)
+    asked = inputs.usable(read, prompts, cfg.prompts, start)
     problems = inputs.problems_from(eval_task, eval_data, cfg.evaluation, start, format=cfg.prompts.format)
     task = eval_task or eval_data
-    check_judging(start, problems, _decoded(cfg, decoding).evaluation)
-    supervised = isinstance(cfg.settings, rlif.Settings) and cfg.settings.reward == "gold"
-    gold = inputs.gold_from(prompts, cfg.prompts, seed, cfg.settings.answer) if supervised else None
+    check_judging(start, problems, last.evaluation)
     manifest = inputs.manifest_for(
-        method,
+        cfg.method,
         cfg.plain(),
         cfg.recipe,
         seed,
         start,
         (prompts, asked),
         (task, problems) if task else None,
-        labels_used=supervised,
+        labels_used=gold is not None,
     )
-    with working(out, manifest) as (folder, warned):
+    with working(out, manifest, _names(decoding), cfg.report_to, crew) as (folder, warned):
         before = _judge(start, problems, task, folder, "before", cfg)
         kept = start if decoding else _train(asked, start, folder, cfg, seed, gold)
-        after = _judge(kept, problems, task, folder, "after", _decoded(cfg, decoding))
+        after = _judge(kept, problems, task, folder, "after", last)
         curve = _along(before, after, problems, task, folder, cfg)
+        if not crew.leads:
+            return
         reward = _judge_reward(before, folder, cfg)
         write_summary(folder, task, model, before, after, warned, curve, reward)
     summary = folder.read_json("summary.json")
@@ -95,7 +117,7 @@ def evaluate_model(
     problems = inputs.problems_from(task, data, cfg.evaluation, start)
     reference = check_judging(start, problems, cfg.evaluation)
     manifest = inputs.manifest_for("evaluate", cfg.plain(), recipe, cfg.evaluation.seed, start, None, (name, problems))
-    with working(out, manifest) as (folder, warned):
+    with working(out, manifest, NAMES) as (folder, warned):
         judged = judge(start, problems, name, folder, "before", cfg.answer, cfg.evaluation, reference=reference)
         write_summary(folder, name, model, judged, None, warned)
     console.show_summary(folder.read_json("summary.json"))
@@ -104,9 +126,27 @@ def evaluate_model(
     console.show_places(out)
 
 
+def read_asked(cfg: RunConfig, source: str, seed: int) -> tuple[list[Prompt], rlif.Gold | None]:
+    """The prompts and, for the control that is trained with labels, what grades completions of them."""
+    if isinstance(cfg.settings, rlif.Settings) and cfg.settings.supervised:
+        return inputs.read_supervised(source, cfg.prompts, seed, cfg.settings.answer)
+    rephrased = isinstance(cfg.settings, rlif.Settings) and cfg.settings.rephrased
+    return inputs.read_prompts(source, cfg.prompts, seed, rephrased=rephrased), None
+
+
+NAMES = {"before/scored": "sample the model", "before/items": "grade the model"}
+"""Stages of an evaluation on the terminal, where nothing is trained before or after it."""
+
+
+def _names(decoding: str | None) -> dict[str, str]:
+    """Stages of a baseline that trains nothing: the start model answers in another way."""
+    return {} if decoding is None else {"after/scored": f"sample by {decoding}", "after/items": f"grade {decoding}"}
+
+
 def _check(start: Start, cfg: RunConfig) -> None:
     match cfg.settings:
         case rlsf.Settings():
+            rlsf.check_key(cfg.settings)
             rlsf.check(start, cfg.settings)
         case rlif.Settings():
             rlif.check(start, cfg.settings)
@@ -114,12 +154,12 @@ def _check(start: Start, cfg: RunConfig) -> None:
             rlsc.check(start, cfg.settings)
 
 
-def _of_baseline(name: str | None) -> list[str]:
-    """Overrides that make a run a baseline."""
+def of_baseline(name: str | None) -> dict[str, tuple[str, str]]:
+    """Settings that make a run a baseline, for `flags.overrides`."""
     if name is None:
-        return []
+        return {}
     made = {"baseline": name, **rlsf.BASELINES.get(name, {})}
-    return [f"{key}={'null' if value is None else value}" for key, value in made.items()]
+    return {key: ("--baseline", "null" if value is None else value) for key, value in made.items()}
 
 
 def _named(cfg: RunConfig) -> str:
@@ -165,7 +205,7 @@ def _along(
     several = _several(folder)
     if before is None or after is None or not several:
         return []
-    judged = {(trained(folder).get("kept_step") or max(several)): after, 0: before}
+    judged = {trained(folder).get("kept_step", max(several)): after, 0: before}
     for step, name in sorted(several.items()):
         if step not in judged:
             one = _kept(folder.path, name, cfg)

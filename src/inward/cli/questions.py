@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TypeVar
 
 from inward.errors import DataError, SettingsError
-from inward.tasks import BENCHMARKS, NAMES, TASKS, answer_settings
+from inward.tasks import BENCHMARKS, NAMES, TASKS, answer_settings, arithmetic
 from inward.tasks.files import read_problems, read_prompts
 from inward.tasks.formats import FORMATS, Format
 from inward.types import Problem, Prompt
@@ -23,7 +24,9 @@ MADE_PROBLEMS = 320
 """How many a task makes that is not told how many."""
 
 
-def prompts_of(source: str, *, split: str, limit: int | None, seed: int, format: Format) -> list[Prompt]:
+def prompts_of(
+    source: str, *, split: str, limit: int | None, seed: int, format: Format, rephrased: bool = False
+) -> list[Prompt]:
     """Prompts to train on.
 
     Args:
@@ -32,16 +35,25 @@ def prompts_of(source: str, *, split: str, limit: int | None, seed: int, format:
         limit: the first so many; None for all.
         seed: of prompts that a task makes.
         format: how they are put to the model.
+        rephrased: whether each is followed by the same question in other words, `id~2`: the column `rephrased`.
 
     Raises:
-        DataError: there are none, or a row has no prompt.
+        DataError: there are none, or a row has no prompt, or none in other words where that is wanted.
     """
     task, place = _named(source)
-    if task in TASKS:
+    if task in TASKS and rephrased:
+        prompts = _in_two_phrasings(task, limit or MADE_PROMPTS, seed)
+    elif task in TASKS:
         prompts = [problem.prompt for problem in TASKS[task](limit or MADE_PROMPTS, seed, "train")]
     else:
-        prompts = _read(read_prompts, task, place, split, limit)
+        prompts = _read(partial(read_prompts, rephrased=rephrased), task, place, split, limit)
     return [FORMATS[format](prompt) for prompt in prompts]
+
+
+def _in_two_phrasings(task: str, num: int, seed: int) -> list[Prompt]:
+    if task != "arithmetic":
+        raise DataError(f"the task {task} asks its questions in one way only: take arithmetic, or a file")
+    return arithmetic.prompts_in_two_phrasings(num, seed)
 
 
 def training_problems_of(source: str, *, split: str, limit: int | None, seed: int) -> list[Problem]:

@@ -28,7 +28,7 @@ def sample(model: str, prompts: str, out: Path, *, seed: int, config: Path | Non
     start = inputs.start_from(model, cfg.settings.model)
     asked = inputs.prompts_from(prompts, cfg.prompts, start, seed)
     manifest = inputs.manifest_for("rlsf", cfg.plain(), cfg.recipe, seed, start, (prompts, asked), None)
-    with working(out, manifest) as (folder, _):
+    with working(out, manifest, trackers=cfg.report_to) as (folder, _):
         traces = rlsf.sample_stage(asked, start, Round(folder=folder, number=1, seed=seed), settings)
     console.note(f"{len(traces)} groups of traces in {out / 'traces'}; next: inward score {out}")
 
@@ -36,7 +36,7 @@ def sample(model: str, prompts: str, out: Path, *, seed: int, config: Path | Non
 def score(folder: Path) -> None:
     """Score the traces of a run folder."""
     with _opened(folder, None, (), 1) as (here, settings):
-        start = _start(here.folder, settings) if settings.compares_options else None
+        start = _start(here.folder, settings) if settings.scores_with_model else None
         scored = rlsf.score_stage(here.folder.records("traces", TraceGroup), start, here, settings)
     console.note(f"{len(scored)} scored groups in {folder / 'scored'}; next: inward rank {folder}")
 
@@ -82,7 +82,8 @@ def _opened(
     if out is not None:
         was = stored_config(stored.method, stored.settings, stored.recipe, ())
         _refuse_upstream_changes(was.plain(), cfg.plain(), stages)
-    with working(out or source, dataclasses.replace(stored, settings=cfg.plain())) as (folder, _):
+    manifest = dataclasses.replace(stored, settings=cfg.plain())
+    with working(out or source, manifest, trackers=cfg.report_to) as (folder, _):
         for stage in stages if out is not None else ():
             folder.build(stage, lambda target, stage=stage: shutil.copytree(source / stage, target, dirs_exist_ok=True))
         yield Round(folder=folder, number=1, seed=folder.manifest.seed), _rlsf(cfg)
@@ -92,7 +93,7 @@ MADE_BY = {"traces": "sample", "scored": "score", "pairs": "rank", "surest": "ra
 """The command that makes a stage's records."""
 
 UPSTREAM = {
-    "traces": ("prompts", "model", "sampling", "answer"),
+    "traces": ("prompts", "model", "engine", "server.rescore", "sampling", "answer"),
     "scored": ("answer", "confidence"),
     "pairs": ("pairs",),
     "surest": ("pairs", "tuning.num_best"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 from inward import diagnose, evaluate, report
 from inward.cli import console
 from inward.cli.diagnosis import diagnosis, trained
+from inward.cli.tracking import tracking
 from inward.methods.rounds import Round, trainings
-from inward.runs import RunFolder
+from inward.runs import ALONE, Crew, RunFolder
 from inward.types import EvalItem, EvalReport, Manifest, PreferencePair, RankingReport, ScoredGroup, Trace
 
 SECONDS = {
@@ -37,12 +38,27 @@ Judged = tuple[EvalReport, Sequence[EvalItem]]
 
 
 @contextmanager
-def working(out: Path, manifest: Manifest) -> Iterator[tuple[RunFolder, list[str]]]:
-    """The run folder with progress on the terminal, and the list of warnings shown so far."""
+def working(
+    out: Path,
+    manifest: Manifest,
+    names: Mapping[str, str] | None = None,
+    trackers: Sequence[str] = (),
+    crew: Crew = ALONE,
+) -> Iterator[tuple[RunFolder, list[str]]]:
+    """The run folder with progress on the terminal, and the list of warnings shown so far.
+
+    Args:
+        out: the folder.
+        manifest: what the run is.
+        names: what stages are called on the terminal where that is not their usual name.
+        trackers: told of what a training logs; see `tracking`.
+        crew: the processes of the run.
+    """
     with (
-        console.progress() as progress,
+        console.progress(names) as progress,
         console.warnings_shown() as warned,
-        RunFolder.open(out, manifest, progress=progress) as folder,
+        tracking(trackers, out, manifest) as listener,
+        RunFolder.open(out, manifest, progress=progress, listener=listener, crew=crew) as folder,
     ):
         yield folder, warned
 
@@ -129,6 +145,7 @@ def _summary(
         "after": after[0].metrics if after else None,
         "difference": difference,
         "pass_k": before[0].pass_k if before else None,
+        "throughput": {"before": _throughput(folder, "before", before), "after": _throughput(folder, "after", after)},
         "curve": None,
         "reward_model": None,
         "kept_step": None,
@@ -139,6 +156,19 @@ def _summary(
         "seconds": seconds,
         "warnings": list(warned),
     }
+
+
+def _throughput(folder: RunFolder, name: str, judged: Judged | None) -> float | None:
+    """Completion tokens a second while a checkpoint answered, scoring included; None where tokens are not known."""
+    seconds = folder.seconds().get(f"{name}/scored", 0.0)
+    if judged is None or not seconds:
+        return None
+    report, items = judged
+    tokens = [trace.length for item in items for trace in item.samples]
+    if report.decoding != "self_consistency":  # there the samples are what is counted
+        tokens += [item.tokens for item in items]
+    known = [number for number in tokens if number is not None]
+    return round(sum(known) / seconds, 1) if len(known) == len(tokens) else None
 
 
 _LEAVING_OUT = ("trained", "trained_reward")

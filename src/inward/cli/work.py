@@ -8,6 +8,7 @@ from inward.config import RunConfig
 from inward.diagnose import StopSettings
 from inward.evaluate import Decoding, source_of
 from inward.methods import rlif, rlsc, rlsf
+from inward.train.processes import num_processes
 from inward.types import Source
 
 
@@ -53,18 +54,20 @@ def _rlsf(settings: rlsf.Settings, num_prompts: int, new: int) -> Iterator[str]:
     traces = num_prompts * each
     yield f"traces: {num_prompts:,} prompts * {each} = {traces:,}"
     yield f"tokens of the traces: {traces:,} * {new:,} = {traces * new:,} at most"
+    if settings.engine == "server":
+        yield _requests(settings, num_prompts, traces)
     if settings.route == "sft":
         tuning = settings.tuning
         most = num_prompts * min(each, tuning.num_best)
         yield f"surest traces: {most:,} at most"
-        batch = tuning.batch_size * tuning.gradient_accumulation_steps
+        batch = tuning.batch_size * tuning.gradient_accumulation_steps * num_processes()
         yield _epochs("optimizer steps", tuning.num_epochs, f"{most:,} traces", -(-most // batch), batch)
         return
     most = _most_pairs(settings, num_prompts)
     yield f"pairs: {most:,} at most"
     optim = settings.optim if settings.route == "dpo" else settings.reward
     what = "optimizer steps" if settings.route == "dpo" else "optimizer steps of the reward model"
-    batch = optim.batch_size * optim.gradient_accumulation_steps
+    batch = optim.batch_size * optim.gradient_accumulation_steps * num_processes()
     yield _epochs(what, optim.num_epochs, f"{most:,} pairs", -(-most // batch), batch)
     if settings.route == "reward_model":
         policy = settings.policy
@@ -76,6 +79,16 @@ def _rlsf(settings: rlsf.Settings, num_prompts: int, new: int) -> Iterator[str]:
         )
     elif settings.optim.stop_margin is not None:
         yield "stop_margin may end the training earlier"
+
+
+def _requests(settings: rlsf.Settings, num_prompts: int, traces: int) -> str:
+    firsts = num_prompts if settings.sampling.strategy in ("branch", "both") else 0
+    asked = {"never": "", "missing": ", and one for each trace without a readable answer", "always": f" + {traces:,}"}
+    places = len(settings.server.endpoints)
+    return (
+        f"requests to {places} endpoint{'s' if places > 1 else ''}, {settings.server.concurrency} at once to each: "
+        f"{traces:,}{f' + {firsts:,} for first tokens' if firsts else ''}{asked[settings.answer.elicit]}"
+    )
 
 
 def _per_prompt(settings: rlsf.Settings) -> int:

@@ -31,7 +31,7 @@ class History:
     """What the probes are made of: `training prompts` or `evaluation answers`."""
 
 
-def history(folder: RunFolder) -> History:
+def history(folder: RunFolder, *, judged: bool = False) -> History:
     """Read what a run folder holds, of whatever method; also of a run under way.
 
     Where training kept no probes of its own, the answers of the evaluation stand in: of each judged checkpoint, and
@@ -48,7 +48,7 @@ def history(folder: RunFolder) -> History:
             updates[event["step"]] = updates.get(event["step"], {}) | known  # TRL ends with a line that lacks them
     for step, event in seen["monitor"].items():
         event |= updates.get(step + 1, {})  # about the traces that the monitors are about
-    probes = [_logged(event) for _, event in sorted(seen["probe"].items())]
+    probes = [] if judged else [_logged(event) for _, event in sorted(seen["probe"].items())]
     return History(
         monitors=[_numbers(event) for _, event in sorted(seen["monitor"].items())],
         probes=probes or _judged_probes(folder),
@@ -74,16 +74,27 @@ def _judged_probes(folder: RunFolder) -> list[Probe]:
     """Probes from the answers given in the evaluation, the start model first."""
     if not (folder.path / "before/items/complete.json").exists():
         return []
-    kind = _kind(folder)
-    before = {item.prompt_id: _canonical(item, kind) for item in folder.records("before/items", EvalItem)}
     stages = {0: "before/items"}
     for path in (folder.path / "curve").glob("[0-9]*/items/complete.json"):
         stages[int(path.parts[-3])] = str(path.parent.relative_to(folder.path))
     if (folder.path / "after/items/complete.json").exists():
         stages.setdefault(_last_step(folder, stages), "after/items")
+    return judged_probes(folder, dict(sorted(stages.items())))
+
+
+def judged_probes(folder: RunFolder, stages: Mapping[int, str]) -> list[Probe]:
+    """Probes from judged answers, and never from whether they are right.
+
+    Args:
+        folder: the run folder.
+        stages: by step, where the items are; the first are the start model's, whose samples are the votes.
+    """
+    kind = _kind(folder)
+    first, *_ = stages.values()
+    before = {item.prompt_id: _canonical(item, kind) for item in folder.records(first, EvalItem)}
     votable = all(len(item.samples) > 1 for item in before.values())
     probes: list[Probe] = []
-    for step, stage in sorted(stages.items()):
+    for step, stage in stages.items():
         judged = {item.prompt_id: _canonical(item, kind) for item in folder.records(stage, EvalItem)}
         items = [judged[prompt_id] for prompt_id in before]
         supports = map(_support, before.values(), items) if votable else ()

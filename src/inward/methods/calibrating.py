@@ -31,7 +31,7 @@ from inward.methods.start import Start
 from inward.models import MODEL_FILES, ModelSettings, Policy, check_same_tokens
 from inward.recalibrate import MEASURE, Recalibration, answer_confidence, vote_share, write
 from inward.runs import Records, RunFolder, from_json, hash_folder
-from inward.sample import SamplingSettings, probe, sample
+from inward.sample import SamplingSettings, sample
 from inward.score import score
 from inward.types import Prompt, SamplingParams, ScoredGroup, ScoredTrace, Source
 
@@ -137,8 +137,8 @@ def ask(
     def make(chunk: Sequence[Prompt]) -> Sequence[ScoredGroup]:
         params = _sampling(settings.calibration).params(start.policy, seed)
         params = dataclasses.replace(params, strategy="evaluate", group_size=num_votes)
-        groups = sample(chunk, start.policy, params, batch_rows=rows)
-        return list(score(probe(groups, start.policy, settings.answer, batch_rows=rows), settings.answer))
+        groups = sample(chunk, start.policy, params, batch_rows=rows, answer=settings.answer)
+        return list(score(groups, settings.answer))
 
     return folder.map(name, prompts, make, ScoredGroup, shard_size=SHARD_PROMPTS)
 
@@ -304,6 +304,6 @@ def _ballots(
         top_p=1.0,
         seed=params.seed + VOTES_SEED,
     )
-    drawn = sample([group.prompt for group in groups], policy, beside, batch_rows=batch_rows)
-    asked = score(probe(drawn, policy, answer, batch_rows=batch_rows), answer)
+    drawn = sample([group.prompt for group in groups], policy, beside, batch_rows=batch_rows, answer=answer)
+    asked = score(drawn, answer)
     return [[trace.answer for trace in group.traces] for group in asked]

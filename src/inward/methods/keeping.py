@@ -50,8 +50,7 @@ class Prober:
         # Other draws than those of the votes, and the same for every checkpoint.
         groups = list(self._groups(policy, "evaluate", self.settings.samples, self.seed + 1))
         given = [self._answers(group) for group in groups]
-        sampled = [trace for group in groups for trace in group.traces[1:]]
-        seen = sights_of(sampled, self.answer)
+        seen = sights_of([dataclasses.replace(group, traces=group.traces[1:]) for group in groups], self.answer)
         supported = support(start_votes, [first for first, *_ in given], [others for _, *others in given])
         return supported, monitors(seen)
 
@@ -88,20 +87,28 @@ class Keeping:
         Args:
             training: trains from the start model or resumes, and returns the number of updates.
         """
-        if not (self.folder.path / "checkpoint").exists():
+        crew = self.folder.crew
+        if not crew.agree((self.folder.path / "checkpoint").exists):
             with self.folder.timed("train"):
-                if self.prober and not self._probed(0):
-                    self._probe(self.start.policy, 0)
-                said = self.decision()
-                ended = said is not None and said.stop_step is not None and self._stops
-                steps = said.stop_step if said and said.stop_step and ended else training()
-            decided = self.decision()
-            kept = decided.kept_step if decided else steps
-            # Before the folder that says it is done: a kill between the two must not lose what was kept.
-            self.folder.log("trained", steps=steps, kept_step=kept)
-            self.folder.build("checkpoint", lambda out: self._copy(kept, out))
-        shutil.rmtree(self.work, ignore_errors=True)
+                steps = crew.agree(self._ended) or training()
+            crew.agree(lambda: self._keep(steps))
+        if crew.leads:
+            shutil.rmtree(self.work, ignore_errors=True)
         return self.folder.path / "checkpoint"
+
+    def _ended(self) -> int | None:
+        """The step that the rule has stopped this training at, after the start model was probed."""
+        if self.prober and not self._probed(0):
+            self._probe(self.start.policy, 0)
+        said = self.decision()
+        return said.stop_step if said and self._stops else None
+
+    def _keep(self, steps: int) -> None:
+        decided = self.decision()
+        kept = decided.kept_step if decided else steps
+        # Before the folder that says it is done: a kill between the two must not lose what was kept.
+        self.folder.log("trained", steps=steps, kept_step=kept)
+        self.folder.build("checkpoint", lambda out: self._copy(kept, out))
 
     def at_checkpoint(self, step: int, policy: nn.Module, write: Callable[[Path], None]) -> bool:
         """Keep and probe one checkpoint, unless that is done; whether training is to end here."""

@@ -7,8 +7,9 @@ the reward of a trace is the policy's own certainty of it, one of
     neg_entropy      -(1/T) sum_t H(p_t)              (token entropy)
     mean_logprob     (1/T) sum_t log p_t(y_t)         (trajectory entropy)
 
-with p_t the policy that wrote the trace, T its completion tokens, the end of sequence included. The reward is detached:
-it enters as a constant, normalised by mean and standard deviation of its group.
+with p_t the policy that wrote the trace, T its completion tokens, the end of sequence included; or an intrinsic reward
+of another paper, or several in one (`train.intrinsic`). The reward is detached: it enters as a constant, normalised by
+mean and standard deviation of its group.
 Claims: base models gain early and then fall below where they began; instruction-tuned models hardly gain.
 When it fails: certainty is cheap. The policy finds sure text that answers nothing (extra easy steps, repetition), and
 accuracy falls while the reward still rises. So every checkpoint answers a few training prompts, and the one is kept
@@ -20,40 +21,47 @@ Departures and gaps:
 2. The KL term is TRL's (k3 estimator, to the start model). The clip never acts: one update per batch of traces.
 3. Signals come from one forward pass of the policy after sampling, at the sampling temperature (`tempered`), aligned
    with the tokens they generated. The public TRL port of self-certainty takes them one token late.
+4. Of the rewards of other papers: answers are one vote where their canonical forms are equal, not where a verifier says
+   so; k answers that tie in a vote get 1/k each; `answer_disparity` is 0 without an answer. See `train.votes`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import nn
 
 from inward.answers import AnswerSettings, find
-from inward.confidence import LengthNorm
+from inward.confidence import CERTAINTY, LengthNorm
 from inward.diagnose import StopSettings
-from inward.errors import ModelError, SettingsError
+from inward.errors import DataError, ModelError, SettingsError
 from inward.methods.keeping import Keeping, keeping_of
 from inward.methods.rlsf import Start
-from inward.methods.watching import Monitor
+from inward.methods.watching import Monitor, answers_by_prompt
 from inward.models import ModelSettings
 from inward.runs import RunFolder
 from inward.sample import SamplingSettings
 from inward.train import (
+    INTRINSIC,
     GroupPolicySettings,
     IntrinsicReward,
     Reward,
     StepTraces,
-    certainty,
     check_group_policy,
+    combined,
     group_policy,
+    named_reward,
+    names_of,
+    other_phrasing,
 )
 from inward.types import Prompt
 
-RewardName = Literal["self_certainty", "neg_entropy", "mean_logprob", "random", "format", "gold"]
+REWARDS = (*INTRINSIC, "random", "format", "gold")
+"""The intrinsic rewards, and the controls: `random` a fair coin, `format` 1 where a final answer is announced, and
+`gold` the supervised reward (RLVR), which needs gold answers for the prompts and is no intrinsic reward at all."""
 
 Gold = Callable[[str, str], float | None]
 """(prompt id, completion) -> 1 for a right answer, 0 for a wrong one or none, None where it cannot be graded."""
@@ -64,9 +72,10 @@ class Settings:
     """RLIF's settings; the sources of the defaults stand in `GroupPolicySettings`."""
 
     model: ModelSettings = ModelSettings()
-    reward: RewardName = "self_certainty"
-    """The last three are controls: `random` a fair coin, `format` 1 where a final answer is announced, and `gold` the
-    supervised reward (RLVR), which needs gold answers for the prompts and is no intrinsic reward at all."""
+    reward: str = "self_certainty"
+    """One of `REWARDS`, or several joined by `+`, each normalised within its group before they are added."""
+    reward_weights: tuple[float, ...] | None = None
+    """Of several rewards, in their order; None: all 1."""
     length_norm: LengthNorm = "mean"
     """Of the three certainties (RLIF: mean; the sums are those of EM-RL, arXiv 2505.15134)."""
     tempered: bool = True
@@ -77,12 +86,35 @@ class Settings:
     stop: StopSettings | None = StopSettings()
     """None keeps the last checkpoint and probes none."""
     answer: AnswerSettings = AnswerSettings()
-    """For the evaluation, the monitors and the stop; no certainty reads an answer."""
+    """For the evaluation, the monitors, the stop, and the rewards that read answers, which no certainty does."""
     optim: GroupPolicySettings = GroupPolicySettings()
 
     def __post_init__(self) -> None:
         if self.kl_traces < 0:
             raise SettingsError(f"kl_traces must be at least 0, got {self.kl_traces}")
+        names = names_of(self.reward, REWARDS, self.reward_weights)
+        if self.length_norm != "mean" and not set(names) & set(CERTAINTY):
+            raise SettingsError(
+                f"length_norm = {self.length_norm} does nothing to the reward {self.reward}: it is of "
+                f"{', '.join(CERTAINTY)}"
+            )
+        if self.rephrased and "gold" in names:
+            raise SettingsError("reward co_rewarding takes no gold answers: leave out gold")
+        if self.rephrased and self.optim.prompts_per_step % 2:
+            raise SettingsError(
+                "optim.prompts_per_step must be even for the reward co_rewarding, which counts both phrasings of a "
+                f"question: got {self.optim.prompts_per_step}"
+            )
+
+    @property
+    def supervised(self) -> bool:
+        """Whether the reward needs gold answers."""
+        return "gold" in names_of(self.reward, REWARDS)
+
+    @property
+    def rephrased(self) -> bool:
+        """Whether the reward needs every question in two phrasings."""
+        return "co_rewarding" in names_of(self.reward, REWARDS)
 
 
 def check(start: Start, settings: Settings) -> None:
@@ -106,7 +138,7 @@ def run(
     seed: int,
     gold: Gold | None = None,
 ) -> Path:
-    """Train on the policy's own certainty; returns the folder of the checkpoint that was kept.
+    """Train on an intrinsic reward; returns the folder of the checkpoint that was kept.
 
     Those of every `optim.save_every` steps stay under `checkpoints/`, named by their step; step 0 is the start model.
     Which one is kept is decided without labels, see `diagnose.decide`.
@@ -120,8 +152,21 @@ def run(
         gold: grades completions for the reward `gold`, and for nothing else.
     """
     check(start, settings)
+    if settings.rephrased:
+        _refuse_unpaired(prompts)
     keeping = keeping_of(prompts, start, folder, settings.stop, settings.answer, _sampling(settings), seed)
     return keeping.train(lambda: _train(prompts, start, folder, settings, keeping, seed, gold))
+
+
+def _refuse_unpaired(prompts: Sequence[Prompt]) -> None:
+    """Raise DataError where a question has no second phrasing."""
+    known = {prompt.id for prompt in prompts}
+    alone = [one for one in known if other_phrasing(one) not in known]
+    if alone:
+        raise DataError(
+            f"the reward co_rewarding asks every question in two phrasings, and {len(alone)} of {len(known)} prompts "
+            f"have none, the first {min(alone)}: give {other_phrasing(min(alone))}"
+        )
 
 
 def _train(
@@ -137,8 +182,9 @@ def _train(
     # A KL term has TRL keep a reference of its own and log the divergence; an adapter can be switched off.
     measured = settings.kl_traces if settings.optim.kl == 0 else 0
     temperature = settings.optim.temperature if settings.tempered else 1.0
+    answers = answers_by_prompt(prompts, settings.answer)
     monitor = Monitor(
-        answer=settings.answer,
+        answers=answers,
         eos_ids=start.policy.eos_ids,
         start=start.policy.model if measured and settings.optim.lora is None else None,
         kl_traces=measured,
@@ -151,7 +197,7 @@ def _train(
 
     return group_policy(
         prompts,
-        IntrinsicReward(settings.reward, _reward(settings, gold), temperature=temperature, watch=watch),
+        IntrinsicReward(settings.reward, _reward(settings, answers, gold), temperature=temperature, watch=watch),
         start=start.path,
         work=keeping.work,
         settings=settings.optim,
@@ -163,21 +209,26 @@ def _train(
     )
 
 
-def _reward(settings: Settings, gold: Gold | None) -> Reward:
-    answer = settings.answer
-    match settings.reward:
+def _reward(settings: Settings, answers: Mapping[str, AnswerSettings], gold: Gold | None) -> Reward:
+    parts = [_part(name, settings, answers, gold) for name in names_of(settings.reward, REWARDS)]
+    return parts[0] if len(parts) == 1 else combined(parts, settings.reward_weights)
+
+
+def _part(name: str, settings: Settings, answers: Mapping[str, AnswerSettings], gold: Gold | None) -> Reward:
+    match name:
         case "random":
             return lambda traces: torch.randint(2, (len(traces.completion_ids),)).float().tolist()
         case "format":
             return lambda traces: [
-                float(find(text, answer.kind, answer.labels, strict=True) is not None) for text in traces.completions
+                float(find(text, answers[key].kind, answers[key].labels, strict=True) is not None)
+                for key, text in zip(traces.prompt_keys, traces.completions, strict=True)
             ]
         case "gold":
             if gold is None:
                 raise SettingsError("the reward gold needs gold answers for the prompts; the others need none")
             return lambda traces: [gold(*one) for one in zip(traces.prompt_keys, traces.completions, strict=True)]
-        case measure:
-            return certainty(measure, length_norm=settings.length_norm)
+        case intrinsic:
+            return named_reward(intrinsic, answers.__getitem__, length_norm=settings.length_norm)
 
 
 def _sampling(settings: Settings) -> SamplingSettings:

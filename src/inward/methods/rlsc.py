@@ -25,11 +25,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
+from accelerate.utils import gather_object
 from torch import nn
 
 from inward.answers import AnswerSettings
-from inward.diagnose import StopSettings, monitors
+from inward.diagnose import Sight, StopSettings, monitors
 from inward.diagnose.findings import MOSTLY_ALPHA
 from inward.diagnose.monitors import transitional_words
 from inward.methods.keeping import Keeping, keeping_of
@@ -121,7 +123,8 @@ def _train(
 def _samples(groups: Sequence[TraceGroup], answer: AnswerSettings) -> Samples:
     shares: list[float] = []
     for group in groups:
-        given = [answer_of(trace.completion, answer) for trace in group.traces]
+        own = answer.for_prompt(group.prompt)
+        given = [answer_of(trace.completion, own) for trace in group.traces]
         votes = Counter(given)
         shares += [votes[one] / len(given) if one is not None else 0.0 for one in given]
     traces = [trace for group in groups for trace in group.traces]
@@ -135,8 +138,8 @@ def _samples(groups: Sequence[TraceGroup], answer: AnswerSettings) -> Samples:
 def _monitor(
     groups: Sequence[TraceGroup], policy: Policy, folder: RunFolder, answer: AnswerSettings, step: int
 ) -> None:
-    """Log the monitors of a step's samples, from the signals that sampling recorded at temperature 1."""
-    seen = sights_of([trace for group in groups for trace in group.traces], answer)
+    """Log the monitors of a step's samples, all processes', from the signals of their sampling at temperature 1."""
+    seen = cast("list[Sight]", gather_object(sights_of(groups, answer)))
     folder.log("monitor", step=step, **monitors(seen), transitional_words=transitional_words(seen))
 
 

@@ -31,7 +31,7 @@ Ours besides: `rounds`, the further losses and the stop of `PreferenceSettings`,
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -46,7 +46,7 @@ from inward.methods.start import Start
 from inward.models import ModelSettings
 from inward.rank import PairSettings
 from inward.runs import Records, RunFolder
-from inward.sample import SamplingSettings, probe, sample
+from inward.sample import SamplingSettings, ServerSettings, check_served, read_key, sample, serving
 from inward.score import check_confidence, score
 from inward.train import (
     GroupPolicySettings,
@@ -110,6 +110,10 @@ class Settings:
     """RLSF's settings; defaults are the authors' recipe."""
 
     model: ModelSettings = ModelSettings()
+    engine: Literal["local", "server"] = "local"
+    """What writes the traces: the model on this machine, or completions endpoints that serve it."""
+    server: ServerSettings = ServerSettings()
+    """Of the engine `server`."""
     sampling: SamplingSettings = SamplingSettings()
     answer: AnswerSettings = AnswerSettings()
     confidence: str = "answer_disparity"
@@ -140,10 +144,25 @@ class Settings:
             raise SettingsError(f"reference=start goes with route=dpo; route={self.route} knows only previous")
         if self.decoding and self.rounds > 1:
             raise SettingsError(f"rounds does nothing with baseline={self.baseline}, which trains nothing")
+        self._check_engine()
         made = {"route": self.route, "pairs.source": self.pairs.source}
         for key, value in BASELINES.get(self.baseline or "", {}).items():
             if made.get(key, value) != value:
                 raise SettingsError(f"baseline={self.baseline} needs {key}={value}, got {made[key]}; see --baseline")
+
+    def _check_engine(self) -> None:
+        if self.engine == "local":
+            if self.server.endpoints:
+                raise SettingsError("server.endpoints (--endpoint) does nothing with engine=local; set engine=server")
+            return
+        check_served(self.server, self.confidence)
+        if self.rounds > 1:
+            raise SettingsError(
+                "rounds must be 1 with engine=server: the endpoints serve the start model, and a second round samples "
+                "from the checkpoint of the first"
+            )
+        if self.decoding:
+            raise SettingsError(f"engine=server does nothing with baseline={self.baseline}: judging is done here")
 
     @property
     def decoding(self) -> DecodingBaseline | None:
@@ -156,9 +175,9 @@ class Settings:
         return "surest" if self.route == "sft" else "pairs"
 
     @property
-    def compares_options(self) -> bool:
-        """Whether the confidence compares the options of a choice, for which scoring needs the model."""
-        return self.confidence in OPTION_CONFIDENCE
+    def scores_with_model(self) -> bool:
+        """Whether scoring needs the model: the confidence compares options, or traces come without their signals."""
+        return self.confidence in OPTION_CONFIDENCE or (self.engine == "server" and self.server.rescore)
 
 
 Pairs = Sequence[PreferencePair]
@@ -193,52 +212,86 @@ def check(start: Start, settings: Settings) -> None:
             check_tuning(settings.tuning, start.policy.model)
 
 
+def check_key(settings: Settings) -> None:
+    """Refuse, before any work, to ask endpoints whose key is not there."""
+    if settings.engine == "server":
+        read_key(settings.server)
+
+
 def sample_stage(prompts: Sequence[Prompt], start: Start, here: Round, settings: Settings) -> Records[TraceGroup]:
     """Traces of every prompt, with the model's own answer where it had to be asked for."""
-    rows = settings.sampling.batch_rows
+    if settings.engine == "server":
+        return _served(prompts, start, here, settings)
+    drawn = settings.sampling
 
-    def make(chunk: Sequence[Prompt]) -> Sequence[TraceGroup]:
-        params = settings.sampling.params(start.policy, here.drawn)
-        groups = sample(chunk, start.policy, params, batch_rows=rows)
-        return list(probe(groups, start.policy, settings.answer, batch_rows=rows))
+    def make(chunk: Sequence[Prompt]) -> Iterator[TraceGroup]:
+        return sample(
+            chunk,
+            start.policy,
+            drawn.params(start.policy, here.drawn),
+            batch_rows=drawn.batch_rows,
+            memory_gib=drawn.memory_gib,
+            answer=settings.answer,
+        )
 
-    return here.folder.map(here.at("traces"), prompts, make, TraceGroup, shard_size=SHARD_PROMPTS)
+    return _in_shards(prompts, here, make)
+
+
+def _served(prompts: Sequence[Prompt], start: Start, here: Round, settings: Settings) -> Records[TraceGroup]:
+    if not here.folder.crew.leads:  # one process asks the endpoints
+        return _in_shards(prompts, here, lambda chunk: (), shared=False)
+    params = settings.sampling.params(start.policy, here.drawn)
+    with serving(start.policy, settings.server, here.path("replies.jsonl")) as served:
+        return _in_shards(prompts, here, lambda chunk: served(chunk, params, settings.answer), shared=False)
+
+
+def _in_shards(
+    prompts: Sequence[Prompt],
+    here: Round,
+    make: Callable[[Sequence[Prompt]], Iterable[TraceGroup]],
+    *,
+    shared: bool = True,
+) -> Records[TraceGroup]:
+    return here.folder.map(here.at("traces"), prompts, make, TraceGroup, shard_size=SHARD_PROMPTS, shared=shared)
 
 
 def score_stage(
     traces: Sequence[TraceGroup], start: Start | None, here: Round, settings: Settings
 ) -> Records[ScoredGroup]:
-    """Every measure of every trace; those that compare options where the confidence does and the model is given."""
+    """Every measure of every trace that is known of it, by a model where `scores_with_model` and it is given."""
 
     def make(chunk: Sequence[TraceGroup]) -> Iterator[ScoredGroup]:
-        policy = start.policy if start and settings.compares_options else None
+        policy = start.policy if start and settings.scores_with_model else None
         return score(chunk, settings.answer, confidence=settings.confidence, policy=policy)
 
     return here.folder.map(here.at("scored"), traces, make, ScoredGroup, shard_size=SHARD_PROMPTS)
 
 
 def rank_stage(
-    scored: Sequence[ScoredGroup], here: Round, settings: Settings
+    scored: Records[ScoredGroup], here: Round, settings: Settings
 ) -> Records[PreferencePair] | Records[Trace]:
     """Preference pairs, or the surest traces for the route `sft`."""
     _warn_of_partial_spans(scored)
     ranking, seed, kind = settings.pairs, here.drawn, settings.answer.kind
     if settings.route != "sft":
         return here.folder.once(
-            here.at("pairs"), lambda: rank.pairs(scored, ranking, seed=seed, kind=kind), PreferencePair
+            here.at("pairs"), lambda: rank.each_pair(scored, ranking, seed=seed, kind=kind), PreferencePair
         )
     num = settings.tuning.num_best
     return here.folder.once(
-        here.at("surest"), lambda: rank.surest(scored, ranking, num=num, seed=seed, kind=kind), Trace
+        here.at("surest"), lambda: rank.each_surest(scored, ranking, num=num, seed=seed, kind=kind), Trace
     )
 
 
-def _warn_of_partial_spans(scored: Sequence[ScoredGroup]) -> None:
-    traces = [trace for group in scored for trace in group.traces]
-    partial = sum(trace.answer_partial for trace in traces)
+def _warn_of_partial_spans(scored: Records[ScoredGroup]) -> None:
+    partial = traces = 0
+    for table in scored.columns(("traces.list.element.answer_partial",)):
+        for groups in table["traces"].chunks:
+            flags = groups.values.field("answer_partial")
+            partial, traces = partial + flags.true_count, traces + len(flags)
     if partial:
         warnings.warn(
-            f"{partial} of {len(traces)} traces hold only part of the answer that the model gave when asked; their "
+            f"{partial} of {traces} traces hold only part of the answer that the model gave when asked; their "
             "confidence is that of the shared words. Set answer.kind to what the answers are, or answer.partial=false",
             stacklevel=2,
         )

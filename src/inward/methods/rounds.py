@@ -60,10 +60,16 @@ class Round:
             stage: what its seconds go to.
         """
         work = self.path("trainer" if stage == "train" else f"trainer_{name}")
-        if not self.path(name).exists():
+        crew = self.folder.crew
+        if not crew.agree(self.path(name).exists):
             with self.folder.timed(self.at(stage)):
-                self.folder.build(self.at(name), lambda out: train(out, work))
-        shutil.rmtree(work, ignore_errors=True)
+                if crew.leads:
+                    self.folder.build(self.at(name), lambda out: train(out, work))
+                else:
+                    train(self.path(name), work)  # in step with the leader, which alone writes
+                crew.agree(lambda: None)
+        if crew.leads:
+            shutil.rmtree(work, ignore_errors=True)
         return self.path(name)
 
 

@@ -14,7 +14,7 @@ from inward.answers import AnswerSettings
 from inward.errors import ModelError, SettingsError
 from inward.methods.rounds import Round
 from inward.methods.start import Start
-from inward.methods.watching import Monitor
+from inward.methods.watching import Monitor, answers_by_prompt
 from inward.train import (
     GroupPolicySettings,
     IntrinsicReward,
@@ -109,7 +109,13 @@ def by_reward_model(
 
     judge = here.made("reward_model", train_reward, stage="train_reward")
 
-    monitor = Monitor(answer=answer, eos_ids=eos_ids, start=None, kl_traces=0, temperature=policy.temperature)
+    monitor = Monitor(
+        answers=answers_by_prompt(prompts, answer),
+        eos_ids=eos_ids,
+        start=None,
+        kl_traces=0,
+        temperature=policy.temperature,
+    )
 
     def watch(traces: StepTraces, rewards: Sequence[float | None], model: nn.Module) -> None:
         here.folder.log("monitor", step=here.steps_before + traces.step, **monitor(traces, rewards, model))

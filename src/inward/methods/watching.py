@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
@@ -10,16 +10,14 @@ from typing import Any, cast
 from accelerate.utils import gather_object
 from torch import nn
 
-from inward import answers
 from inward.answers import AnswerSettings
 from inward.batch import TokenSignals, collate
 from inward.confidence import mean_logprob, neg_entropy, self_certainty
 from inward.diagnose import Sight, monitors
 from inward.diagnose.monitors import count_words, repetition, transitional_words, transitions
-from inward.equivalence import canonical
 from inward.forward import sequence_signals
-from inward.train import StepTraces
-from inward.types import FinishReason, Trace
+from inward.train import StepTraces, answer_of
+from inward.types import FinishReason, Prompt, TraceGroup
 
 Values = Sequence[float | None]
 
@@ -28,8 +26,8 @@ Values = Sequence[float | None]
 class Monitor:
     """Sums up the traces of a step."""
 
-    answer: AnswerSettings
-    """How answers are read off the traces; the model is not asked for them."""
+    answers: Mapping[str, AnswerSettings]
+    """How answers are read off the traces, by the prompt's id; the model is not asked for them."""
     eos_ids: Sequence[int]
     start: nn.Module | None
     """The frozen start model, for the KL divergence; None where the policy has an adapter that can be switched off."""
@@ -47,12 +45,15 @@ class Monitor:
             traces.completions,
             traces.signals,
             truncated,
-            self.answer,
+            [answer_of(*one) for one in zip(traces.completions, self._own(traces), strict=True)],
             rewards=rewards,
             kl=self._kl(traces, policy),
         )
         everywhere = cast("list[Sight]", gather_object(local))
         return {**monitors(everywhere), "transitional_words": transitional_words(everywhere)}
+
+    def _own(self, traces: StepTraces) -> list[AnswerSettings]:
+        return [self.answers[key] for key in traces.prompt_keys]
 
     def _kl(self, traces: StepTraces, policy: nn.Module) -> Values:
         """KL(policy || start) of the first traces, nats per token: mean of exp(d) - d - 1, d = log p_start - log p."""
@@ -68,10 +69,9 @@ class Monitor:
         return kl
 
 
-def answer_of(completion: str, settings: AnswerSettings) -> str | None:
-    """The final answer that can be read off a completion, in the form that equal answers share."""
-    found = answers.find(completion, settings.kind, settings.labels, strict=settings.strict)
-    return canonical(found.answer, settings.kind) if found else None
+def answers_by_prompt(prompts: Sequence[Prompt], settings: AnswerSettings) -> dict[str, AnswerSettings]:
+    """How the answer to each prompt is read, by its id: a multiple-choice question has options of its own."""
+    return {prompt.id: settings.for_prompt(prompt) for prompt in prompts}
 
 
 def sights(
@@ -80,7 +80,7 @@ def sights(
     texts: Sequence[str],
     signals: TokenSignals,
     truncated: Sequence[bool],
-    settings: AnswerSettings,
+    answers: Sequence[str | None],
     *,
     rewards: Values | None = None,
     kl: Values | None = None,
@@ -93,7 +93,7 @@ def sights(
         Sight(
             group=groups[row],
             reward=(rewards or nothing)[row],
-            answer=answer_of(text, settings),
+            answer=answers[row],
             entropy=-measures[0][row],
             self_certainty=measures[1][row],
             mean_logprob=measures[2][row],
@@ -108,13 +108,15 @@ def sights(
     ]
 
 
-def sights_of(traces: Sequence[Trace], settings: AnswerSettings) -> list[Sight]:
-    """What monitors keep of traces that carry the signals of their sampling, at temperature 1."""
+def sights_of(groups: Sequence[TraceGroup], settings: AnswerSettings) -> list[Sight]:
+    """What monitors keep of groups whose traces carry the signals of their sampling, at temperature 1."""
+    own = answers_by_prompt([group.prompt for group in groups], settings)
+    traces = [trace for group in groups for trace in group.traces]
     return sights(
         [trace.prompt_id for trace in traces],
         [trace.completion_ids for trace in traces],
         [trace.completion for trace in traces],
         collate([trace.signals for trace in traces if trace.signals]),
         [trace.finish_reason is FinishReason.LENGTH for trace in traces],
-        settings,
+        [answer_of(trace.completion, own[trace.prompt_id]) for trace in traces],
     )

@@ -8,12 +8,15 @@ whatever the seeds.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from inward.errors import DataError
-from inward.types import Problem, Prompt
+from inward.types import SECOND_PHRASING, Problem, Prompt
 
 __all__ = [
     "OPERATORS",
@@ -23,7 +26,9 @@ __all__ = [
     "chains",
     "problems",
     "prompts",
+    "prompts_in_two_phrasings",
     "random_chain",
+    "rephrased",
     "split_of",
 ]
 
@@ -117,6 +122,58 @@ def problems(num: int, seed: int, split: Split = "test") -> list[Problem]:
         DataError: `num` is below 1.
     """
     return [Problem(prompt=_prompt(chain, split), answer=str(chain.answer)) for chain in chains(num, seed, split)]
+
+
+def prompts_in_two_phrasings(num: int, seed: int) -> list[Prompt]:
+    """The prompts of `prompts`, each followed by the same question in other words, its id ending in `~2`.
+
+    Raises:
+        DataError: `num` is below 1.
+    """
+    asked: list[Prompt] = []
+    for chain in chains(num, seed, "train"):
+        first, second = _prompt(chain, "train"), rephrased(chain)
+        asked += [first, Prompt(id=first.id + SECOND_PHRASING, text=second.question)]
+    return asked
+
+
+def rephrased(chain: Chain) -> Chain:
+    """Ask the same in other words, on the same side of the split: the fewest changes that lead there.
+
+    A change is, in this order of preference: the first digit swapped with that of one of the additions, or
+    multiplications, the chain begins with; two neighbouring steps swapped that are both multiplications or both none; d
+    added in place of 10-d subtracted, or the other way round; a step that changes nothing put in.
+
+    Raises:
+        DataError: there is no such chain.
+    """
+    known, waiting = {chain}, deque([chain])
+    while waiting:
+        for other in _same_answer(waiting.popleft()):
+            if other not in known and split_of(other) == split_of(chain):
+                return other
+            if other not in known:
+                known.add(other)
+                waiting.append(other)
+    raise DataError(f"{chain.question!r} cannot be asked in other words")
+
+
+def _same_answer(chain: Chain) -> Iterator[Chain]:
+    start, steps = chain.start, chain.steps
+    for i, (operator, digit) in enumerate(steps):
+        if operator == "-" or operator != steps[0][0]:
+            break
+        yield Chain(start=digit, steps=(*steps[:i], (operator, start), *steps[i + 1 :]))
+    for i, (left, right) in enumerate(itertools.pairwise(steps)):
+        if (left[0] == "*") == (right[0] == "*"):
+            yield Chain(start=start, steps=(*steps[:i], right, left, *steps[i + 2 :]))
+    for i, (operator, digit) in enumerate(steps):
+        if operator != "*":
+            turned = ("-" if operator == "+" else "+", -digit % 10)
+            yield Chain(start=start, steps=(*steps[:i], turned, *steps[i + 1 :]))
+    if len(steps) < MAX_STEPS:
+        for i, idle in itertools.product(range(len(steps) + 1), (("+", 0), ("-", 0), ("*", 1))):
+            yield Chain(start=start, steps=(*steps[:i], idle, *steps[i:]))
 
 
 def _prompt(chain: Chain, split: Split) -> Prompt:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from inward.errors import DataError
-from inward.types import Choice, Message, Problem, Prompt
+from inward.types import SECOND_PHRASING, Choice, Message, Problem, Prompt
 
 Row = Mapping[str, Any]
 Shape = Callable[[Row], Row | None]
@@ -25,7 +25,12 @@ ROLES = ("system", "user", "assistant", "tool", "developer")
 
 
 def read_prompts(
-    source: str, *, split: str = "train", limit: int | None = None, shape: Shape | None = None
+    source: str,
+    *,
+    split: str = "train",
+    limit: int | None = None,
+    shape: Shape | None = None,
+    rephrased: bool = False,
 ) -> list[Prompt]:
     """Prompts of a JSON-lines or parquet file, or of a hub data set (`owner/name` or `owner/name:config`).
 
@@ -38,11 +43,15 @@ def read_prompts(
         split: of a data set or a folder.
         limit: the first so many; None for all.
         shape: for rows of another form.
+        rephrased: whether each prompt is followed by the one in the column `rephrased`, its id ending in `~2`.
 
     Raises:
         DataError: the file is missing, empty or malformed, or a row has no prompt; the row is named by its line.
     """
-    return [_prompt(row, where, name) for row, where, name in _rows(source, split, limit, shape)]
+    rows = _rows(source, split, limit, shape)
+    if not rephrased:
+        return [_prompt(row, where, name) for row, where, name in rows]
+    return [prompt for row, where, name in rows for prompt in _two_phrasings(row, where, name)]
 
 
 def read_problems(
@@ -188,6 +197,18 @@ def _prompt(row: Row, where: str, name: str) -> Prompt:
     if isinstance(value, Sequence) and value:
         return Prompt(id=name, messages=tuple(_message(message, where) for message in value), labels=labels)
     raise DataError(f"{where}: the prompt must be text, or a list of messages with role and content")
+
+
+def _two_phrasings(row: Row, where: str, name: str) -> tuple[Prompt, Prompt]:
+    if row.get("rephrased") is None:
+        raise DataError(
+            f"{where}: no column `rephrased`; the reward co_rewarding needs the question in other words there, in the "
+            "form of `prompt`"
+        )
+    if name.endswith(SECOND_PHRASING):
+        raise DataError(f"{where}: the id {name!r} ends in {SECOND_PHRASING}, as second phrasings do; rename it")
+    second = _prompt({**row, "prompt": row["rephrased"]}, where, name + SECOND_PHRASING)
+    return _prompt(row, where, name), second
 
 
 def _message(message: Any, where: str) -> Message:

@@ -1,8 +1,10 @@
 """Training: settings to TRL's config, records to TRL's columns, a checkpoint out. The only home of TRL."""
 
+from inward.train.certainty import answer_disparity, certainty, sequence_probability
 from inward.train.group_policy import GroupPolicySettings, check_group_policy, group_policy
+from inward.train.intrinsic import INTRINSIC, combined, intrinsic_reward, named_reward, names_of
 from inward.train.preference import PreferenceSettings, Training, check_preference, preference
-from inward.train.reward import IntrinsicReward, Reward, StepTraces, certainty, intrinsic_reward
+from inward.train.reward import AnswersOf, IntrinsicReward, Reward, StepTraces
 from inward.train.reward_model import (
     RewardModelSettings,
     check_reward_model,
@@ -14,8 +16,11 @@ from inward.train.reward_model import (
 from inward.train.self_confidence import Samples, SelfConfidenceSettings, check_self_confidence, self_confidence
 from inward.train.trainer import LoraSettings, save
 from inward.train.tuning import Tuned, TuningSettings, check_tuning, tuning
+from inward.train.votes import answer_of, co_rewarding, majority_vote, other_phrasing, soft_vote
 
 __all__ = [
+    "INTRINSIC",
+    "AnswersOf",
     "GroupPolicySettings",
     "IntrinsicReward",
     "LoraSettings",
@@ -28,20 +33,30 @@ __all__ = [
     "Training",
     "Tuned",
     "TuningSettings",
+    "answer_disparity",
+    "answer_of",
     "certainty",
     "check_group_policy",
     "check_preference",
     "check_reward_model",
     "check_self_confidence",
     "check_tuning",
+    "co_rewarding",
+    "combined",
     "group_policy",
     "intrinsic_reward",
     "load_reward_model",
+    "majority_vote",
     "model_reward",
+    "named_reward",
+    "names_of",
+    "other_phrasing",
     "preference",
     "reward_model",
     "save",
     "self_confidence",
+    "sequence_probability",
     "sequence_rewards",
+    "soft_vote",
     "tuning",
 ]

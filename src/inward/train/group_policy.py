@@ -6,7 +6,6 @@ and nothing else: no other column can reach a reward.
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,11 +18,12 @@ from transformers.modeling_utils import PreTrainedModel
 
 from inward.errors import ModelError, SettingsError
 from inward.models import ModelSettings, evaluating, load_model, load_tokenizer
+from inward.train.interruption import fit
+from inward.train.processes import num_processes
 from inward.train.reward import IntrinsicReward
 from inward.train.trainer import (
     LoraSettings,
     check_lora,
-    newest_checkpoint,
     open_defaults,
     peft_config,
     quiet,
@@ -31,7 +31,8 @@ from inward.train.trainer import (
     reporter,
     save,
 )
-from inward.types import Prompt
+from inward.train.whole import refuse_sharding
+from inward.types import SECOND_PHRASING, Prompt
 
 AtCheckpoint = Callable[[int, nn.Module, Callable[[Path], None]], bool]
 """Called with the step, the live policy in evaluation mode and a function that writes a plain checkpoint into an empty
@@ -130,6 +131,7 @@ def check_group_policy(settings: GroupPolicySettings, model: PreTrainedModel) ->
     Raises:
         SettingsError: TRL does not know a field or a value, or no module is called as in `lora.target_modules`.
     """
+    refuse_sharding(settings.estimator.upper())
     with quiet():
         config(settings, work=Path("unused"), seed=0, device=model.device.type, processes=num_processes())
     check_lora(settings.lora, model)
@@ -192,20 +194,27 @@ def group_policy(
             callbacks=[reporter(progress, log), reward.callback, _keeper(start, model, settings, at_checkpoint)],
         )
         trainer.remove_callback(PrinterCallback)
-        trainer.train(resume_from_checkpoint=newest_checkpoint(work))
+        fit(trainer, work)
     return trainer.state.global_step
 
 
 def in_order(prompts: Sequence[Prompt], num: int, seed: int) -> list[Prompt]:
-    """The first `num` prompts of one seeded shuffle after another.
+    """The first `num` prompts of one seeded shuffle after another, two phrasings of a question side by side.
 
     All epochs are laid out beforehand: TRL's sampler begins its shuffles anew when a training is resumed, which would
     show a resumed training other prompts.
     """
+    by_id = {prompt.id: prompt for prompt in prompts}
+    seconds = {id_ for id_ in by_id if id_.endswith(SECOND_PHRASING) and id_.removesuffix(SECOND_PHRASING) in by_id}
+    units = [
+        [prompt, by_id[prompt.id + SECOND_PHRASING]] if prompt.id + SECOND_PHRASING in seconds else [prompt]
+        for prompt in prompts
+        if prompt.id not in seconds
+    ]
     shuffles = random.Random(seed)
     order: list[Prompt] = []
     while len(order) < num:
-        order += shuffles.sample(list(prompts), len(prompts))
+        order += [prompt for unit in shuffles.sample(units, len(units)) for prompt in unit]
     return order[:num]
 
 
@@ -215,11 +224,6 @@ def _shown(prompt: Prompt, tokenizer: Any, model: ModelSettings) -> Any:
         return [{"role": m.role, "content": m.content} for m in prompt.messages]
     wanted = model.chat_template == "always" or (model.chat_template == "auto" and tokenizer.chat_template)
     return [{"role": "user", "content": prompt.text}] if wanted else prompt.text
-
-
-def num_processes() -> int:
-    """Processes that train together, as `torchrun` and `accelerate launch` tell each of them."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def config(settings: GroupPolicySettings, *, work: Path, seed: int, device: str, processes: int = 1) -> Any:
@@ -289,6 +293,8 @@ def _keeper(start: Path, model: ModelSettings, settings: GroupPolicySettings, at
     from transformers import TrainerCallback
 
     def told(args: Any, state: Any, policy: nn.Module) -> bool:
+        if state.global_step % settings.save_every and state.global_step < settings.steps:
+            return False  # written to resume from, since SIGTERM ended the training here
         written = Path(args.output_dir) / f"checkpoint-{state.global_step}"
 
         def write(folder: Path) -> None:

@@ -23,18 +23,19 @@ from transformers.modeling_utils import PreTrainedModel
 
 from inward.errors import DataError, SettingsError
 from inward.models import ModelSettings, load_model
+from inward.train.interruption import fit
+from inward.train.processes import shared_rows, steps_per_epoch
 from inward.train.trainer import (
     LoraSettings,
     check_lora,
-    newest_checkpoint,
     open_defaults,
     peft_config,
     quiet,
     refuse_owned,
     reporter,
-    save,
     stand_in_tokenizer,
 )
+from inward.train.whole import save_trained
 from inward.types import PreferencePair
 
 OWNED = {
@@ -185,9 +186,8 @@ def preference(
         )
     with quiet():
         trainer = _trainer(kept, start, reference or start, work, settings, model, seed, progress, log)
-        trainer.train(resume_from_checkpoint=newest_checkpoint(work))
-        if trainer.is_world_process_zero():
-            save(trainer.accelerator.unwrap_model(trainer.model), start, out, model)
+        fit(trainer, work)
+        save_trained(trainer, start, out, model, settings.lora)
     return Training(
         num_pairs=len(kept),
         num_too_long=len(pairs) - len(kept),
@@ -223,7 +223,6 @@ def _trainer(
     progress: Callable[[int, int], None],
     log: Callable[[dict[str, float]], None],
 ) -> Any:
-    from datasets import Dataset
     from transformers import PrinterCallback
     from trl.trainer.dpo_trainer import DPOTrainer
 
@@ -243,14 +242,15 @@ def _trainer(
     ]
     # Full fine-tuning keeps float32 weights: steps of 1e-6 vanish in bfloat16.
     policy = load_model(start, model, dtype=None if settings.lora else "float32")
+    args = config(settings, work=work, seed=seed, device=policy.device.type, num_pairs=len(pairs))
     adapter_off = settings.lora is not None and reference == start
     stoppers = [] if settings.stop_margin is None else [_stopper(settings.stop_margin)]
     trainer = DPOTrainer(
         model=policy,
         ref_model=None if adapter_off else load_model(reference, model, dtype=None if settings.lora else "float32"),
-        args=config(settings, work=work, seed=seed, device=policy.device.type, num_pairs=len(pairs)),
+        args=args,
         data_collator=exact_ids_collator(cast("int", tokenizer.pad_token_id)),
-        train_dataset=Dataset.from_list(rows),
+        train_dataset=shared_rows(rows, args, work / "pairs"),
         processing_class=tokenizer,
         peft_config=peft_config(settings.lora, policy) if settings.lora else None,
         callbacks=[reporter(progress, log), *stoppers],
@@ -270,7 +270,7 @@ def config(settings: PreferenceSettings, *, work: Path, seed: int, device: str, 
     # Conservative DPO, (1 - e) L + e L', from the two losses of TRL: 2 (1 - e) L - (1 - 2 e) [(1 - e) L - e L'] /
     # (1 - 2 e), the bracket with its divisor being the robust one; L' is L of the pair the other way round.
     smoothed = settings.loss == "sigmoid" and settings.label_smoothing > 0
-    steps_per_epoch = max(1, -(-num_pairs // (settings.batch_size * settings.gradient_accumulation_steps)))
+    per_epoch = steps_per_epoch(num_pairs, settings.batch_size, settings.gradient_accumulation_steps)
     owned: dict[str, Any] = {
         "output_dir": str(work),
         "loss_type": ["sigmoid", "robust"] if smoothed else [settings.loss],
@@ -290,7 +290,7 @@ def config(settings: PreferenceSettings, *, work: Path, seed: int, device: str, 
         "remove_unused_columns": False,
         "disable_tqdm": True,
         "save_strategy": "steps",
-        "save_steps": max(1, settings.num_epochs * steps_per_epoch // settings.num_saves),
+        "save_steps": max(1, settings.num_epochs * per_epoch // settings.num_saves),
     }
     try:
         return DPOConfig(**{**open_defaults(device), **(settings.trl or {}), **owned})

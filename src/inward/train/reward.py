@@ -10,21 +10,18 @@ is a callable whose `callback` gives it the live policy and the tokenizer when t
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import torch
 from torch import nn
 
+from inward.answers import AnswerSettings
 from inward.batch import TokenSignals
-from inward.confidence import CERTAINTY, LengthNorm
 from inward.errors import SettingsError
 from inward.forward import sequence_signals
-from inward.models import decode, evaluating
+from inward.models import decode, evaluating, token_ends
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,15 +31,25 @@ class StepTraces:
     step: int
     """Optimizer steps done before."""
     prompt_keys: Sequence[str]
-    """[N] the column `prompt_id`; positions as text where there is none."""
+    """[N] the column `prompt_id`; the prompt's token ids as text where there is none. Traces with the same key are a
+    group, on whichever process they are."""
     prompt_ids: Sequence[Sequence[int]]
     completion_ids: Sequence[Sequence[int]]
     completions: Sequence[str]
     """[N] decoded without special tokens."""
     signals: TokenSignals
     """[N, C] under the live policy, in evaluation mode, without gradient."""
+    tokenizer: Any = None
+    """Of the policy; only `token_ends` needs it."""
+
+    @cached_property
+    def token_ends(self) -> list[tuple[int, ...]]:
+        """[N][C] number of characters of the completion written once token t is; special tokens write none."""
+        return token_ends(self.tokenizer, self.completion_ids, self.completions)
 
 
+AnswersOf = Callable[[str], AnswerSettings]
+"""How the answer to a prompt is read, by its key."""
 Reward = Callable[[StepTraces], Sequence[float | None]]
 """One reward per trace, a constant to the optimizer; None for what cannot be scored, which then has no weight."""
 Watch = Callable[[StepTraces, Sequence[float | None], nn.Module], None]
@@ -61,7 +68,7 @@ class IntrinsicReward:
     """
 
     def __init__(self, name: str, reward: Reward, *, temperature: float = 1.0, watch: Watch | None = None) -> None:
-        self.__name__ = name
+        self.__name__ = name.replace("+", "_and_")  # mlflow takes no plus sign in the name of a metric
         self.reward = reward
         self.temperature = temperature
         self.watch = watch
@@ -89,11 +96,12 @@ class IntrinsicReward:
             signals = sequence_signals(self.policy, pairs, self.tokenizer.pad_token_id, temperature=self.temperature)
             traces = StepTraces(
                 step=trainer_state.global_step if trainer_state else 0,
-                prompt_keys=prompt_id or [str(position) for position in range(len(prompts))],
+                prompt_keys=prompt_id or [" ".join(map(str, ids)) for ids in prompt_ids],
                 prompt_ids=prompt_ids,
                 completion_ids=completion_ids,
                 completions=[decode(self.tokenizer, ids) for ids in completion_ids],
                 signals=signals,
+                tokenizer=self.tokenizer,
             )
             rewards = list(self.reward(traces))
             if self.watch:
@@ -124,49 +132,3 @@ class IntrinsicReward:
         return self.tokenizer.apply_chat_template(
             prompt, add_generation_prompt=True, tokenize=True, return_dict=True, **self.template_settings
         )["input_ids"]
-
-
-def certainty(measure: str, *, length_norm: LengthNorm = "mean") -> Reward:
-    """The reward that is a certainty measure of the whole completion.
-
-    Args:
-        measure: `self_certainty`, `neg_entropy` or `mean_logprob`.
-        length_norm: see `confidence.LengthNorm`. RLIF takes the mean; the sums are those of EM-RL (arXiv 2505.15134).
-
-    Raises:
-        SettingsError: there is no such measure.
-    """
-    if measure not in CERTAINTY:
-        raise SettingsError(f"reward {measure!r} is unknown; choose one of {', '.join(CERTAINTY)}")
-
-    def reward(traces: StepTraces) -> list[float | None]:
-        no_answer = torch.zeros_like(traces.signals.mask)
-        values = CERTAINTY[measure](traces.signals, no_answer, length_norm=length_norm).tolist()
-        rewards = [value if math.isfinite(value) else None for value in values]
-        infinite = sum(bool(ids) for one, ids in zip(rewards, traces.completion_ids, strict=True) if one is None)
-        if infinite:
-            warnings.warn(
-                f"{infinite} traces have no finite {measure} and no weight in this step: the model gives some token "
-                "probability 0 or NaN",
-                stacklevel=2,
-            )
-        return rewards
-
-    return reward
-
-
-def intrinsic_reward(measure: str, *, length_norm: LengthNorm = "mean", temperature: float = 1.0) -> IntrinsicReward:
-    """The live policy's own certainty as a reward for a GRPOTrainer of yours (RLIF, arXiv 2506.17219).
-
-    Add the reward to `reward_funcs` and its `callback` to `callbacks`. Beside other rewards it is weighed by TRL's
-    `reward_weights`.
-
-    Args:
-        measure: `self_certainty`, `neg_entropy` or `mean_logprob`.
-        length_norm: see `confidence.LengthNorm`.
-        temperature: see `IntrinsicReward`.
-
-    Raises:
-        SettingsError: there is no such measure.
-    """
-    return IntrinsicReward(measure, certainty(measure, length_norm=length_norm), temperature=temperature)

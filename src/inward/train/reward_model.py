@@ -23,21 +23,22 @@ from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoConfig
 from transformers.modeling_utils import PreTrainedModel
 
 from inward.errors import DataError, ModelError, SettingsError
-from inward.forward import BATCH_TOKENS, Sequences, batches
+from inward.forward import Sequences, batch_tokens, batches
 from inward.models import ModelSettings, check_folder, evaluating, load_model, load_tokenizer, pick_device
+from inward.train.interruption import fit
 from inward.train.preference import Training
+from inward.train.processes import steps_per_epoch
 from inward.train.reward import Reward, StepTraces
 from inward.train.trainer import (
     LoraSettings,
     check_lora,
-    newest_checkpoint,
     open_defaults,
     peft_config,
     quiet,
     refuse_owned,
     reporter,
-    save,
 )
+from inward.train.whole import save_trained
 from inward.types import PreferencePair, Trace
 
 OWNED = {
@@ -139,10 +140,9 @@ def reward_model(
         )
     with quiet():
         trainer = _trainer(kept, start, work, settings, model, seed, progress, log)
-        trainer.train(resume_from_checkpoint=newest_checkpoint(work))
-        if trainer.is_world_process_zero():
-            pad_id = trainer.processing_class.pad_token_id
-            save(trainer.accelerator.unwrap_model(trainer.model), start, out, model, pad_id=pad_id)
+        fit(trainer, work)
+        pad_id = trainer.processing_class.pad_token_id
+        save_trained(trainer, start, out, model, settings.lora, scalar_head=True, pad_id=pad_id)
     return Training(num_pairs=len(kept), num_too_long=len(pairs) - len(kept), num_steps=trainer.state.global_step)
 
 
@@ -205,7 +205,7 @@ def sequence_rewards(model: PreTrainedModel, sequences: Sequences) -> list[float
     rows = [[*prompt, *completion] for prompt, completion in sequences]
     rewards = torch.zeros(len(rows))
     with evaluating(model):
-        for batch in batches(sequences, range(len(rows)), BATCH_TOKENS):
+        for batch in batches(sequences, range(len(rows)), batch_tokens(device)):
             ids = [torch.tensor(rows[row]) for row in batch]
             lengths = torch.tensor([len(one) for one in ids], device=device)
             padded = nn.utils.rnn.pad_sequence(ids, batch_first=True).to(device)
@@ -246,7 +246,7 @@ def config(settings: RewardModelSettings, *, work: Path, seed: int, device: str,
     """
     from trl.trainer.reward_config import RewardConfig
 
-    steps_per_epoch = max(1, -(-num_pairs // (settings.batch_size * settings.gradient_accumulation_steps)))
+    per_epoch = steps_per_epoch(num_pairs, settings.batch_size, settings.gradient_accumulation_steps)
     owned: dict[str, Any] = {
         "output_dir": str(work),
         "learning_rate": settings.learning_rate,
@@ -260,7 +260,7 @@ def config(settings: RewardModelSettings, *, work: Path, seed: int, device: str,
         "use_cpu": device == "cpu",
         "disable_tqdm": True,
         "save_strategy": "steps",
-        "save_steps": max(1, settings.num_epochs * steps_per_epoch // settings.num_saves),
+        "save_steps": max(1, settings.num_epochs * per_epoch // settings.num_saves),
     }
     try:
         return RewardConfig(**{**open_defaults(device), "disable_dropout": True, **(settings.trl or {}), **owned})

@@ -24,8 +24,11 @@ from inward.errors import SettingsError
 from inward.forward import Sequences, completion_logprobs
 from inward.losses import WeightKind, alpha_share, confidence_weight, weighted_nll
 from inward.models import ModelSettings, evaluating, load_model, load_tokenizer
-from inward.train.group_policy import AtCheckpoint, in_order, num_processes
+from inward.train.group_policy import AtCheckpoint, in_order
+from inward.train.interruption import whole_steps
+from inward.train.processes import num_processes
 from inward.train.trainer import LoraSettings, check_lora, peft_config, quiet, refuse_divergence, save
+from inward.train.whole import refuse_sharding
 from inward.types import Prompt
 
 STATE = "state.pt"
@@ -113,6 +116,7 @@ class SelfConfidenceSettings:
 def check_self_confidence(settings: SelfConfidenceSettings, model: nn.Module) -> None:
     """Refuse settings that training would refuse, before there is work to lose."""
     check_lora(settings.lora, model)
+    refuse_sharding("RLSC")
     if settings.prompts_per_step % num_processes():
         raise SettingsError(
             f"optim.prompts_per_step = {settings.prompts_per_step} does not divide among {num_processes()} processes"
@@ -175,18 +179,24 @@ def self_confidence(
     fixed = None if settings.regenerate else drawn(0)
     done = _resume(work, parts.trained, parts.optimizer)
     progress(done, settings.steps)
-    ended = bool(done) and told(done)
-    while done < settings.steps and not ended:
-        metrics = _update(parts, fixed or drawn(done), settings, done + 1)
-        done += 1
-        log({"step": float(done), **metrics})
-        progress(done, settings.steps)
-        if done % settings.save_every == 0 or done == settings.steps:
-            if accelerator.is_main_process:
-                _save_state(work, done, parts.trained, parts.optimizer)
-            accelerator.wait_for_everyone()
-            ended = told(done)
+    ended = bool(done) and _due(done, settings) and told(done)
+    with whole_steps() as asked:
+        while done < settings.steps and not ended and not asked():
+            metrics = _update(parts, fixed or drawn(done), settings, done + 1)
+            done += 1
+            log({"step": float(done), **metrics})
+            progress(done, settings.steps)
+            if _due(done, settings) or asked():
+                if accelerator.is_main_process:
+                    _save_state(work, done, parts.trained, parts.optimizer)
+                accelerator.wait_for_everyone()
+            ended = _due(done, settings) and told(done)
     return done
+
+
+def _due(done: int, settings: SelfConfidenceSettings) -> bool:
+    """Whether a checkpoint is told of after so many steps; others are written on SIGTERM alone."""
+    return done % settings.save_every == 0 or done == settings.steps
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,15 @@ import math
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from inward.errors import ModelError, SettingsError
@@ -59,11 +62,42 @@ def peft_config(lora: LoraSettings, policy: Any, *, task: str = "CAUSAL_LM") -> 
     )
 
 
+Tracker = Literal["tensorboard", "wandb", "trackio", "mlflow"]
+"""By the names of transformers' `report_to`, which are those of their packages."""
+
+
+def check_trackers(names: Sequence[str], setting: str = "report_to") -> None:
+    """Raise SettingsError where the package of a tracker is not installed; nothing is imported."""
+
+    def installed(name: str) -> bool:
+        found = find_spec(name)
+        # A folder that a tracker keeps here, such as `wandb`, is found too, as a package without a file.
+        return found is not None and found.origin is not None
+
+    missing = [name for name in names if name in get_args(Tracker) and not installed(name)]
+    if missing:
+        raise SettingsError(
+            f"{setting}: {' and '.join(missing)} cannot be imported: `pip install {' '.join(missing)}`, or leave it out"
+        )
+
+
+SECRETS = ("hub_token", "push_to_hub_token")
+"""Fields of TRL that hold keys; settings are written into the run folder."""
+
+
 def refuse_owned(trl: Mapping[str, Any] | None, owned: Mapping[str, str]) -> None:
-    """Raise SettingsError where `trl` names a field that inward sets; `owned` says what to set instead."""
+    """Refuse further fields of TRL that cannot be passed through.
+
+    Raises:
+        SettingsError: inward sets one of them, and `owned` says what to set instead; or a tracker is not installed.
+    """
     for key in trl or {}:
+        if key in SECRETS:
+            raise SettingsError(f"trl.{key} would stand in the manifest for all to read: set HF_TOKEN instead")
         if key in owned:
             raise SettingsError(f"trl.{key} is set by inward: use {owned[key]}")
+    trackers = (trl or {}).get("report_to") or ()
+    check_trackers([trackers] if isinstance(trackers, str) else trackers, "trl.report_to")
 
 
 def open_defaults(device: str) -> dict[str, Any]:
@@ -71,6 +105,7 @@ def open_defaults(device: str) -> dict[str, Any]:
     return {
         "bf16": device == "cuda",
         "gradient_checkpointing": device != "cpu",
+        "ddp_find_unused_parameters": False,
         "weight_decay": 0.0,
         "max_grad_norm": 1.0,
         "save_total_limit": 2,
@@ -90,13 +125,22 @@ def stand_in_tokenizer(start: Path, model: ModelSettings) -> Any:
 def newest_checkpoint(work: Path) -> str | None:
     """The newest whole trainer checkpoint; transformers writes trainer_state.json last, so a torn one lacks it."""
     for folder in sorted(work.glob("checkpoint-*"), key=lambda f: -int(f.name.rpartition("-")[2])):
-        try:
-            json.loads((folder / "trainer_state.json").read_text())
-        except (OSError, json.JSONDecodeError):
-            shutil.rmtree(folder)
-            continue
-        return str(folder)
+        if _is_whole(folder):
+            return str(folder)
+        shutil.rmtree(folder)
     return None
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether every file of a trainer checkpoint has its end, which after a power failure one may lack."""
+    try:
+        json.loads((folder / "trainer_state.json").read_text())
+        for file in folder.glob("*.safetensors"):
+            with safe_open(file, "pt") as weights:  # compares the length with that in the header
+                weights.keys()
+    except (OSError, ValueError, SafetensorError):
+        return False
+    return all(zipfile.is_zipfile(file) for pattern in ("*.pt", "*.pth") for file in folder.glob(pattern))
 
 
 def save(policy: Any, start: Path, out: Path, model: ModelSettings, *, pad_id: int | None = None) -> None:

@@ -16,18 +16,19 @@ from transformers.modeling_utils import PreTrainedModel
 
 from inward.errors import DataError, SettingsError
 from inward.models import ModelSettings, load_model
+from inward.train.interruption import fit
+from inward.train.processes import steps_per_epoch
 from inward.train.trainer import (
     LoraSettings,
     check_lora,
-    newest_checkpoint,
     open_defaults,
     peft_config,
     quiet,
     refuse_owned,
     reporter,
-    save,
     stand_in_tokenizer,
 )
+from inward.train.whole import save_trained
 from inward.types import Trace
 
 OWNED = {
@@ -139,9 +140,8 @@ def tuning(
         )
     with quiet():
         trainer = _trainer(kept, start, work, settings, model, seed, progress, log)
-        trainer.train(resume_from_checkpoint=newest_checkpoint(work))
-        if trainer.is_world_process_zero():
-            save(trainer.accelerator.unwrap_model(trainer.model), start, out, model)
+        fit(trainer, work)
+        save_trained(trainer, start, out, model, settings.lora)
     return Tuned(num_traces=len(kept), num_too_long=len(traces) - len(kept), num_steps=trainer.state.global_step)
 
 
@@ -203,7 +203,7 @@ def config(settings: TuningSettings, *, work: Path, seed: int, device: str, num_
     """
     from trl.trainer.sft_config import SFTConfig
 
-    steps_per_epoch = -(-num_traces // (settings.batch_size * settings.gradient_accumulation_steps))
+    per_epoch = steps_per_epoch(num_traces, settings.batch_size, settings.gradient_accumulation_steps)
     owned: dict[str, Any] = {
         "output_dir": str(work),
         "learning_rate": settings.learning_rate,
@@ -217,7 +217,7 @@ def config(settings: TuningSettings, *, work: Path, seed: int, device: str, num_
         "use_cpu": device == "cpu",
         "disable_tqdm": True,
         "save_strategy": "steps",
-        "save_steps": max(1, settings.num_epochs * steps_per_epoch // settings.num_saves),
+        "save_steps": max(1, settings.num_epochs * per_epoch // settings.num_saves),
     }
     try:
         return SFTConfig(**{**open_defaults(device), **(settings.trl or {}), **owned})

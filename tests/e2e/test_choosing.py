@@ -1,0 +1,149 @@
+"""`inward choose` on run folders that no training made, and on small ones that were."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import Ended, call, spawn, write_lines
+from synthetic import manifest
+
+from inward.runs import RunFolder
+from inward.tasks import arithmetic
+
+RISE_AND_FALL = ((0, (0.25, 0.5) * 8), (10, (0.5, 0.75) * 8), (20, (0.1, 0.2) * 8))
+HIGHER = ((0, (0.25, 0.5) * 8), (5, (0.75, 1.0) * 8))
+
+
+def online(path: Path, probes: Sequence[tuple[int, Sequence[float]]], **settings: Any) -> Path:
+    """A run of rlif as its probes tell it."""
+    with RunFolder.open(path, manifest(method="rlif", **settings)) as folder:
+        folder.write_json("probe.json", {"prompts": [f"q{i}" for i in range(16)], "votes": []})
+        for step, support in probes:
+            folder.log("probe", step=step, support=support, entropy=1.0)
+            if step:
+                (path / f"checkpoints/{step:05d}").mkdir(parents=True)
+        folder.log("trained", steps=probes[-1][0], kept_step=10)
+    return path
+
+
+def choices(ended: Ended) -> list[dict[str, Any]]:
+    assert ended.code == 0, ended.err
+    return json.loads(ended.out)["choices"]
+
+
+def test_of_one_run_the_best_before_the_stop_is_kept(tmp_path: Path):
+    folder = online(tmp_path / "a", RISE_AND_FALL)
+    ended = spawn("choose", folder, "--json")
+    [made] = choices(ended)
+
+    assert list(json.loads(ended.out)) == ["choices", "left_out"]
+    assert list(made) == [
+        *("start", "source", "paired", "kept", "best", "confidence", "confidence_alike", "no_difference", "abstains"),
+        *("reason", "candidates"),
+    ]
+    assert (made["start"], made["source"], made["paired"]) == (manifest().start.name, "training prompts", True)
+    assert (made["kept"]["run"], made["kept"]["label"]) == (str(folder), "step 10")
+    assert made["kept"]["checkpoint"] == str(folder / "checkpoints/00010")
+    assert made["kept"]["support_change"]["value"] == pytest.approx(0.25)
+    assert made["confidence"] == 1.0 and made["no_difference"] == []
+    assert [one["stopped"] for one in made["candidates"]] == [False, False, True]
+    assert all(one["greedy_accuracy"] is None for one in made["candidates"])
+
+
+def test_choosing_needs_no_torch(tmp_path: Path):
+    script = (
+        "import sys\nfrom inward.cli import main\n"
+        f"sys.argv = ['inward', 'choose', {str(online(tmp_path / 'a', RISE_AND_FALL))!r}]\nmain()\n"
+    )
+    check = "import atexit\natexit.register(lambda: print('LOADED', *sys.modules))\n"
+    done = subprocess.run([sys.executable, "-c", "import sys\n" + check + script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not {"torch", "transformers", "trl"} & {*done.stdout.rpartition("LOADED")[2].split()}
+
+
+def test_of_several_runs_below_one_folder_the_best_is_kept(tmp_path: Path):
+    online(tmp_path / "a", RISE_AND_FALL)
+    online(tmp_path / "b", HIGHER, seed=1)
+    [made] = choices(call("choose", tmp_path, "--json"))
+
+    assert (made["kept"]["run"], made["kept"]["label"]) == (str(tmp_path / "b"), "step 5")
+    assert len(made["candidates"]) == 4
+    words = call("choose", tmp_path).out
+    assert f"keep        step 5 of {tmp_path / 'b'}" in words and "step 20, stopped" in words
+
+
+def test_what_cannot_be_weighed_is_named(tmp_path: Path):
+    online(tmp_path / "a", RISE_AND_FALL)
+    online(tmp_path / "gold", RISE_AND_FALL, labels_used=True)
+    online(tmp_path / "blind", [(0, ()), (10, ())])
+    ended = call("choose", tmp_path, "--json")
+    why = {Path(one["run"]).name: one["why"] for one in json.loads(ended.out)["left_out"]}
+
+    assert len(choices(ended)) == 1
+    assert "gold answers" in why["gold"] and "no votes" in why["blind"]
+
+
+def test_a_folder_without_runs_and_runs_without_votes_are_refused(tmp_path: Path):
+    assert "holds none" in call("choose", tmp_path).error
+    online(tmp_path / "blind", [(0, ()), (10, ())])
+    refused = call("choose", tmp_path)
+    assert refused.code == 1 and "nothing to choose from" in refused.error
+
+
+FEW = ("--set", "evaluation.num_samples=2", "--set", "evaluation.max_completion_tokens=32")
+SMALL = ("prompts.limit=8", "sampling.group_size=4", "sampling.num_branches=2", "optim.num_epochs=1")
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders with a mix that is judged by right and by wrong gold answers, and the problems beside them."""
+    rows = [
+        {"id": one.prompt.id, "prompt": str(one.prompt.text), "answer": one.answer}
+        for one in arithmetic.problems(12, seed=9)
+    ]
+    wrong = [{**row, "answer": rows[i - 5]["answer"]} for i, row in enumerate(rows)]
+    folders: dict[str, Path] = {}
+    for case, asked in (("right", rows), ("wrong", wrong)):
+        folders[case] = tmp_path_factory.mktemp(case)
+        data = write_lines(folders[case] / "data.jsonl", asked)
+        ends = ("--from", "embedded:base", "--to", "embedded:instruct", "--ratios", "0.5,0")
+        ended = call("interpolate", *ends, "--data", data, "--out", folders[case] / "runs/mix", *FEW)
+        assert ended.code == 0, ended.err
+    return folders
+
+
+def test_gold_answers_do_not_move_the_choice(mixed: dict[str, Path]):
+    made = [choices(call("choose", folder / "runs", "--json"))[0] for folder in mixed.values()]
+
+    assert made[0]["source"] == "evaluation answers"
+    assert [one["label"] for one in made[0]["candidates"]] == ["start model", "ratio 0.5"]
+    assert made[0]["candidates"][1]["checkpoint"].endswith("mixes/0.5")
+    accuracies = [[one["greedy_accuracy"]["value"] for one in each["candidates"]] for each in made]
+    assert accuracies[0] != accuracies[1]
+    right, wrong = (blind(one, folder) for one, folder in zip(made, mixed.values(), strict=True))
+    assert right == wrong
+
+
+def blind(made: dict[str, Any], folder: Path) -> str:
+    """The choice without the true accuracies and the name of its folder."""
+    for one in (made["kept"], made["best"], *made["candidates"]):
+        one.pop("greedy_accuracy", None)
+    return json.dumps(made).replace(str(folder), "")
+
+
+@pytest.mark.slow
+def test_a_mix_and_a_training_are_weighed_on_the_same_answers(mixed: dict[str, Path]):
+    folder = mixed["right"]
+    words = ("run", "rlsf", "--model", "embedded:base", "--prompts", "embedded", "--eval-data", folder / "data.jsonl")
+    ended = call(*words, "--out", folder / "runs/rlsf", *FEW, *(word for one in SMALL for word in ("--set", one)))
+    assert ended.code == 0, ended.err
+    [made] = choices(call("choose", folder / "runs/mix", folder / "runs/rlsf", "--json"))
+
+    assert made["source"] == "evaluation answers"
+    assert [one["run"] and Path(one["run"]).name for one in made["candidates"]] == [None, "mix", "rlsf"]
+    assert made["candidates"][2]["checkpoint"].endswith("rlsf/checkpoint")
+    assert all(one["greedy_accuracy"] for one in made["candidates"])

@@ -1,0 +1,46 @@
+"""DPO, reward model and fine-tuning in two processes, DDP or sharded by FSDP2: the weights of one process."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import two_processes_pairs
+from launching import launch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+SCRIPT = Path(two_processes_pairs.__file__)
+ATOL = 2e-6
+"""Every weight moves by up to 2.5e-3, and in the adapters' case by 1e-2."""
+
+SHARDED = {
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+    "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT",
+}
+"""What `accelerate launch` makes of a configuration file such as recipes/accelerate/fsdp2_1x8.yaml."""
+
+
+def assert_same(alone: Path, together: Path, start: Path):
+    """Every weight in `together` is that in `alone`, which is not that of `start`."""
+    first, wanted, made = (load_file(one / "model.safetensors") for one in (start, alone, together))
+    assert made.keys() == wanted.keys()
+    for name, value in wanted.items():
+        torch.testing.assert_close(made[name], value, atol=ATOL, rtol=0)
+    assert max(float((value - first[name]).abs().max()) for name, value in wanted.items() if name in first) > 1e-3
+
+
+@pytest.mark.parametrize("words", [[], ["sharded"], ["sharded", "lora"]], ids=" ".join)
+def test_two_processes_end_in_the_weights_of_one(words, tiny_model, tmp_path):
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    alone.mkdir()
+    together.mkdir()
+    two_processes_pairs.main(tiny_model, alone, [word for word in words if word != "sharded"])
+    launch(SCRIPT, tiny_model, together, *words, env=SHARDED if words else {})
+    for name in ("preference", "reward_model", "tuning"):
+        assert_same(alone / name, together / name, tiny_model)
+        parts = {file.name for file in (together / f"{name}-work").rglob("pytorch_model_fsdp_0/*.distcp")}
+        assert parts == ({"__0_0.distcp", "__1_0.distcp"} if words else set())
+    assert_same(together / "tuning", together / "tuning-resumed", tiny_model)
+    AutoModelForCausalLM.from_pretrained(together / "preference")

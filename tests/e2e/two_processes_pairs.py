@@ -1,0 +1,85 @@
+"""DPO, the reward model and fine-tuning in every process that is started, into FOLDER; sharded where asked to."""
+
+import os
+import sys
+from pathlib import Path
+
+import torch.distributed
+from accelerate import DistributedType, PartialState
+from accelerate.state import AcceleratorState
+
+from inward.models import ModelSettings
+from inward.train import (
+    LoraSettings,
+    PreferenceSettings,
+    RewardModelSettings,
+    TuningSettings,
+    preference,
+    reward_model,
+    tuning,
+)
+from inward.types import FinishReason, PreferencePair, Prompt, Source, Trace
+
+SIZE = int(os.environ.get("WORLD_SIZE", "1"))
+COMMON = {"num_epochs": 2, "batch_size": 4 // SIZE, "learning_rate": 1e-3, "num_saves": 1}
+
+
+def shard_on_cpu():
+    """Have accelerate shard on the CPU as on other devices, which it leaves out; its code and torch's are the same."""
+    made = AcceleratorState.__init__
+
+    def sharding(self, *args, fsdp_plugin=None, **kwargs):
+        made(self, *args, fsdp_plugin=fsdp_plugin, **kwargs)
+        if self.distributed_type == DistributedType.MULTI_CPU:
+            self.distributed_type = PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+            self.fsdp_plugin = fsdp_plugin
+
+    AcceleratorState.__init__ = sharding
+
+
+def trace(prompt, ids, number):
+    return Trace(
+        prompt_id=prompt.id,
+        index=number,
+        prompt_ids=(3, 4, 5),
+        completion_ids=tuple(ids),
+        completion="",
+        token_ends=(0,) * len(ids),
+        finish_reason=FinishReason.STOP,
+        source=Source.SAMPLE,
+        policy="",
+    )
+
+
+def pairs():
+    made = []
+    for number in range(8):
+        prompt = Prompt(id=str(number), text="1+1")
+        chosen = trace(prompt, [6 + number, 7, 2], 0)
+        rejected = trace(prompt, [8, 9 + number % 3, 10, 2], 1)
+        answers = {"chosen_answer": None, "rejected_answer": None}
+        made.append(PreferencePair(prompt=prompt, chosen=chosen, rejected=rejected, gap=number / 8, **answers))
+    return made
+
+
+def main(start: Path, folder: Path, words: list[str]) -> None:
+    if "sharded" in words:
+        shard_on_cpu()
+    lora = LoraSettings(target_modules=("q_proj", "v_proj")) if "lora" in words else None
+    model = ModelSettings(device="cpu")
+    rows = pairs()
+    for name, train, settings, data in (
+        ("preference", preference, PreferenceSettings(lora=lora, **COMMON), rows),
+        ("reward_model", reward_model, RewardModelSettings(lora=lora, **COMMON), rows),
+        ("tuning", tuning, TuningSettings(lora=lora, **COMMON), [pair.chosen for pair in rows]),
+    ):
+        for out in (folder / name, folder / f"{name}-resumed")[: 2 if name == "tuning" else 1]:
+            out.mkdir(exist_ok=True)
+            train(data, start=start, out=out, work=folder / f"{name}-work", settings=settings, model=model, seed=0)
+    # A process that ends with the group still open can abort in gloo's own threads.
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
