@@ -30,13 +30,15 @@ def tracking(trackers: Sequence[str], out: Path, manifest: Manifest) -> Iterator
     if not trackers:
         yield nobody
         return
+    # Making them resets accelerate's state, so it must be done before a trainer holds on to that.
+    about = _arguments(out, manifest)
     begun: list[_Trackers] = []
 
     def heard(event: str, fields: Mapping[str, object]) -> None:
         numbers = _numbers(event, fields)
         if numbers:
             if not begun:  # with the first number: the folder is open by then, and a run may have none to tell
-                begun.append(_Trackers(trackers, out, manifest))
+                begun.append(_Trackers(trackers, about))
             begun[0].tell(int(cast("float", fields["step"])), numbers)
 
     try:
@@ -46,25 +48,32 @@ def tracking(trackers: Sequence[str], out: Path, manifest: Manifest) -> Iterator
             one.end()
 
 
+def _arguments(out: Path, manifest: Manifest) -> Any:
+    """What transformers' callbacks ask of a training: its settings, its name, where to write."""
+    from transformers import TrainingArguments
+
+    class Arguments(TrainingArguments):
+        def to_dict(self) -> dict[str, Any]:
+            about = {"method": manifest.method, "model": manifest.start.name, "seed": manifest.seed}
+            return about | dict(_leaves(manifest.settings))
+
+    return Arguments(
+        output_dir=str(out / "trackers"),
+        run_name=out.resolve().name,
+        report_to="none",
+        # It chooses the device of this process as a training's own arguments do, so it must choose the same.
+        use_cpu=manifest.hardware.get("device") == "cpu",
+    )
+
+
 class _Trackers:
     """Transformers' callbacks, called as its trainer calls them."""
 
-    def __init__(self, names: Sequence[str], out: Path, manifest: Manifest) -> None:
-        from transformers import TrainerControl, TrainerState, TrainingArguments
+    def __init__(self, names: Sequence[str], about: Any) -> None:
+        from transformers import TrainerControl, TrainerState
         from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 
-        class Arguments(TrainingArguments):
-            def to_dict(self) -> dict[str, Any]:
-                about = {"method": manifest.method, "model": manifest.start.name, "seed": manifest.seed}
-                return about | dict(_leaves(manifest.settings))
-
-        self.about = Arguments(
-            output_dir=str(out / "trackers"),
-            run_name=out.resolve().name,
-            report_to="none",
-            # It chooses the device of this process as a training's own arguments do, so it must choose the same.
-            use_cpu=manifest.hardware.get("device") == "cpu",
-        )
+        self.about = about
         self.state, self.control = TrainerState(), TrainerControl()
         self.made = [tracker() for tracker in get_reporting_integration_callbacks(list(names))]
         for one in self.made:

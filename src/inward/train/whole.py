@@ -6,8 +6,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from accelerate import DistributedType
-
 from inward.errors import SettingsError
 from inward.models import ModelSettings, load_model
 from inward.train.processes import is_sharded
@@ -36,7 +34,7 @@ def save_trained(
         pad_id: see `save`.
     """
     trained = trainer.accelerator.unwrap_model(trainer.model)
-    if trainer.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
         weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
         if trainer.is_world_process_zero():
             trained = _plain(start, model, lora, str(trained.dtype).removeprefix("torch."), scalar_head=scalar_head)
