@@ -87,7 +87,7 @@ def fold(
 ) -> None:
     """Statistics of a tile of scores, which it overwrites.
 
-    Each line is one reading of a tile that lies in the processor's nearest cache; together they cost a tenth of the
+    Each line is one reading of a tile that lies in the processor's cache; together they cost a fifth of the
     product that made it.
 
     Args:

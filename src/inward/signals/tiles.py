@@ -19,11 +19,9 @@ from inward.signals.statistics import NEUTRAL, ROWS, fold, lowest_exponent, merg
 TILE_BYTES = 32 * 2**20
 """Most bytes of a tile of float32 scores: what an accelerator works on at a time."""
 
-CORE_BYTES = 2**20
-"""Bytes of a tile for each thread of a processor: the tile and its exponentials stay in the core's own cache."""
-
-CORE_TOKENS = 256
-"""Tokens of a tile for each thread: with so many the product runs at its own speed, and the tile is 1024 words wide."""
+CPU_TILE_BYTES = 16 * 2**20
+"""The same on a processor. Smaller tiles would stay in a core's own cache, but the product runs slower in narrow
+stripes, and every operation ends with the threads waiting for one another: fewer of them win."""
 
 BLOCK_TOKENS = 1024
 """Tokens that share one reading of the weight. Statistics of every tile are held for so many."""
@@ -40,12 +38,9 @@ class Grid:
 
 def grid(num_tokens: int, words: int, device: torch.device, tile_bytes: int | None) -> Grid:
     """The cut for tiles of at most `tile_bytes` in float32; None: what suits the device."""
-    most, tokens = TILE_BYTES, BLOCK_TOKENS
-    if device.type == "cpu":
-        threads = torch.get_num_threads()
-        most, tokens = min(most, CORE_BYTES * threads), min(tokens, CORE_TOKENS * threads)
+    most = CPU_TILE_BYTES if device.type == "cpu" else TILE_BYTES
     cells = max(1, (most if tile_bytes is None else tile_bytes) // 4)
-    width = min(words, max(1, cells // max(1, min(num_tokens, tokens))))
+    width = min(words, max(1, cells // max(1, min(num_tokens, BLOCK_TOKENS))))
     if 64 < width < words:
         width -= width % 64  # rows that begin at cache lines
     rows = cells // max(1, width)
