@@ -1,7 +1,8 @@
 """Share of a GRPO step that the reward takes: `python benchmarks/reward_share.py [--steps 10] [--json]`.
 
-The embedded base model with its recipe, 32 prompts x 8 traces a step. Timed are the whole step, the call of the reward,
-the forward pass inside it, and the monitors (reading answers, and the start model's forward pass for the divergence).
+The embedded base model with its recipe, 32 prompts x 8 traces a step. Timed are the step, the call of the reward in it,
+the monitors (reading answers, and the start model's forward pass for the divergence), and beside it, not counted in the
+step, the plain way to the same reward: one forward pass with the logits of every token.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from torch import nn
 from inward import organism
 from inward.config import run_config
 from inward.methods import rlif
-from inward.methods.watching import Monitor
+from inward.methods.watching import Monitor, answers_by_prompt
 from inward.models import load
 from inward.tasks import arithmetic
-from inward.train import IntrinsicReward, certainty, group_policy, reward
+from inward.train import IntrinsicReward, StepTraces, certainty, group_policy
 
 T = TypeVar("T")
 
@@ -35,10 +36,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     seconds = measure(options.steps + 1)
-    step = seconds["step"]
+    step = seconds["step"] - seconds["plain"]
     result = {
-        "share_of_step": seconds["reward"] / step,
-        "share_of_forward": seconds["forward"] / step,
+        "share_of_step": (seconds["reward"] - seconds["monitors"] - seconds["plain"]) / step,
+        "share_of_plain_forward": seconds["plain"] / step,
         "share_of_monitors": seconds["monitors"] / step,
         "seconds_per_step": step / options.steps,
         "steps": options.steps,
@@ -53,20 +54,26 @@ def measure(steps: int) -> dict[str, float]:
     settings = run_config("rlif", "embedded:base", None, [f"optim.steps={steps}", "optim.save_every=1000"]).settings
     assert isinstance(settings, rlif.Settings)
     start = load(organism.path("base"), settings.model)
-    monitor = Monitor(answer=settings.answer, eos_ids=start.eos_ids, start=start.model, kl_traces=32, temperature=1.0)
+    prompts = arithmetic.prompts(32 * steps, 0)
+    monitor = Monitor(
+        answers=answers_by_prompt(prompts, settings.answer),
+        eos_ids=start.eos_ids,
+        start=start.model,
+        kl_traces=32,
+        temperature=1.0,
+    )
     clock = Clock()
 
     def watch(traces: Any, rewards: Any, policy: nn.Module) -> None:
         clock.timed("monitors", lambda: monitor(traces, rewards, policy))
+        clock.timed("plain", lambda: plain_forward(policy, traces))
 
-    plain = reward.sequence_signals
-    reward.sequence_signals = lambda *args, **kwargs: clock.timed("forward", lambda: plain(*args, **kwargs))
     intrinsic = IntrinsicReward("self_certainty", certainty("self_certainty"), watch=watch)
     called = type(intrinsic).__call__
     type(intrinsic).__call__ = lambda self, **kwargs: clock.timed("reward", lambda: called(self, **kwargs))
     with TemporaryDirectory() as work:
         group_policy(
-            arithmetic.prompts(32 * steps, 0),
+            prompts,
             intrinsic,
             start=organism.path("base"),
             work=Path(work),
@@ -77,6 +84,15 @@ def measure(steps: int) -> dict[str, float]:
             progress=clock.step,
         )
     return clock.seconds
+
+
+@torch.no_grad()
+def plain_forward(policy: nn.Module, traces: StepTraces) -> None:
+    """What the reward replaces: one forward pass over all traces with the logits of every token, and self-certainty."""
+    rows = [[*p, *c] for p, c in zip(traces.prompt_ids, traces.completion_ids, strict=True)]
+    ids = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
+    mask = nn.utils.rnn.pad_sequence([torch.ones(len(row), dtype=torch.long) for row in rows], batch_first=True)
+    policy(input_ids=ids, attention_mask=mask, use_cache=False).logits.float().log_softmax(-1).mean(-1)
 
 
 class Clock:

@@ -30,7 +30,7 @@ Sequences = Sequence[tuple[Sequence[int], Sequence[int]]]
 BATCH_TOKENS = 8192
 """Tokens of a batch with its padding: enough to fill a device; an MLP of 20,000 units takes a few times 0.6 GiB."""
 
-CPU_BATCH_TOKENS = 1024
+CPU_BATCH_TOKENS = 2048
 """The same on a CPU, where what passes between two layers should stay in the cache."""
 
 LOGIT_BYTES = 256 * 2**20
