@@ -105,3 +105,24 @@ def test_a_label_that_is_denied_or_one_of_several_is_not_chosen(prediction: str,
 @pytest.mark.parametrize(("prediction", "gold", "right"), NUMBERS)
 def test_a_number_that_is_denied_or_one_of_several_is_not_given(prediction: str, gold: str, right: str):
     assert verdict(prediction, gold) == right
+
+
+@pytest.mark.parametrize(
+    ("prediction", "answer"),
+    [
+        (r"\boxed{3} is wrong.", None),
+        (r"\boxed{3}. No wait, that is wrong.", None),
+        (r"The answer is not \boxed{3}.", None),
+        ("#### 3\nNo wait, that is wrong.", None),
+        ("The answer is 3. No wait, that is wrong.", None),
+        (r"\boxed{3}. Actually, the answer is 4.", "4"),
+        (r"It is not \boxed{3}, it is 4", "4"),
+        (r"First \boxed{3}. Wait, no: \boxed{4}.", "4"),
+        (r"No, wait. We add 1 and 2 and get \boxed{3}", "3"),
+        (r"Guessing 5 is wrong. \boxed{3}", "3"),
+    ],
+)
+def test_what_is_taken_back_around_an_announcement_does_not_count(prediction, answer):
+    for gold in ("3", "4"):
+        task = expected(gold, "number", {}, "")
+        assert extracted(prediction, task, strict=False) == answer

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from inward.answers.places import Range
+from inward.answers.places import BOX, PHRASE, Range, all_boxes
 
 _NOT = (
     r"(?:\bnot\b(?!\s+only\b)|n['’]t\b|\bnever\b|\bneither\b|\bnor\b|\bcannot\b|\brather\s+than\b|\binstead\s+of\b"
@@ -48,6 +48,16 @@ _SETTLED = re.compile(
 )
 _FOLLOWING = re.compile(r"[\s$*)\\%]{0,3}([^\W\d_]{1,14})")
 _NEAR = 64
+_ANEW = re.compile(
+    r"(?:\b(?:no|wait|actually|sorry|oops|hmm|correction|scratch\s+that)\b[\s,.;:!—–-]{1,4}){1,4}", re.IGNORECASE
+)
+_ALL_BACK = re.compile(
+    rf"{_ANEW.pattern}(?:that|this|it|which)(?:['’]s|\s+is|\s+was)\s+(?:{_WRONG}|not\s+(?:right|correct)|a\s+mistake)[\s.!]*\Z",
+    re.IGNORECASE,
+)
+_CALLED_WRONG = re.compile(
+    rf"[\s}})$*\\]{{1,6}}(?:is|was|would\s+be)\s+(?:{_WRONG}|not\s+(?:right|correct))", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +139,26 @@ def taken_back(text: str, labels: tuple[str, ...], *, brief: bool) -> dict[str, 
 def negated(text: str, start: int) -> bool:
     """Whether what begins at `start` is denied: "not 5", "isn't 5"."""
     return _NEGATED.search(text[max(0, start - _NEAR) : start]) is not None
+
+
+def standing(text: str) -> str | None:
+    """What a completion holds on to: without the boxes it denies, and from where it answers anew.
+
+    None where it ends by taking everything back: "The answer is 3. No wait, that is wrong."
+    """
+    if _ALL_BACK.search(text[-4 * _NEAR :]):
+        return None
+    kept: list[str] = []
+    end = 0
+    for start, stop in all_boxes(text):
+        begin = text.rfind("\\", end, start)
+        if begin >= 0 and (negated(text, begin) or _CALLED_WRONG.match(text, stop)):
+            kept.append(text[end:begin])
+            end = text.find("}", stop) + 1 or stop
+    text = "".join((*kept, text[end:]))
+    announced = max((match.start() for one in (PHRASE, BOX) for match in one.finditer(text)), default=0)
+    anew = [match.end() for match in _ANEW.finditer(text, 0, announced)]
+    return text[anew[-1] :] if anew else text
 
 
 def joined(text: str, place: Range, following: Range) -> bool:

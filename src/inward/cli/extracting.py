@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from inward.answers import LABELS, FoundAnswer, find
-from inward.answers.doubt import negated
+from inward.answers.doubt import negated, standing
 from inward.answers.numbers import all_numbers
 from inward.answers.places import PHRASE, PROSE, WRAPPED, Range, all_boxes, statement, trim, trim_maths
 from inward.cli.labels import bare_label, choice, label_of, options_in
@@ -96,6 +96,9 @@ def extracted(prediction: str | None, task: Expected, *, strict: bool) -> str | 
     if task.kind != "choice" and visible(prediction) == visible(task.gold):
         return task.gold
     if _BOXES_OR.search(prediction) and not is_list(task.gold):
+        return None
+    prediction = standing(prediction)
+    if prediction is None:
         return None
     match task.kind:
         case "choice":
