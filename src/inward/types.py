@@ -416,7 +416,7 @@ class Finding:
     """Something a training shows of itself that its user should know."""
 
     name: str
-    """`entropy_collapse`, `length_collapse`, ...: see docs/metrics.md."""
+    """`entropy_collapse`, `length_growth`, ...: see docs/metrics.md."""
     severity: Severity
     evidence: str
     """The numbers behind it, in words."""

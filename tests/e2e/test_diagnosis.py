@@ -56,7 +56,7 @@ def test_words_say_what_was_kept_and_what_went_wrong(drifted: Path):
     ]
     assert lines[4].startswith("stop: step 20: at step 20 the start model's votes support the answers less")
     said = [line.split(": ")[:2] for line in lines[5:] if not line.startswith(" ")]
-    assert said == [["alarm", "drift"], ["alarm", "length_collapse"], ["warning", "entropy_collapse"]]
+    assert said == [["alarm", "drift"], ["alarm", "length_growth"], ["warning", "entropy_collapse"]]
     assert "keep the checkpoint of step 10" in ended.out
 
 
@@ -70,7 +70,7 @@ def test_json_is_what_summaries_hold_and_the_curve_of_support(drifted: Path):
     assert [(one["step"], one["support"]) for one in said["support"]] == [(0, 0.375), (10, 0.625), (20, 0.375)]
     assert {one["prompts"] for one in said["support"]} == {2}
     assert (said["kept_step"], said["stop_step"]) == (10, 20)
-    assert [finding["name"] for finding in said["findings"]] == ["drift", "length_collapse", "entropy_collapse"]
+    assert [finding["name"] for finding in said["findings"]] == ["drift", "length_growth", "entropy_collapse"]
     assert all(list(finding) == ["name", "severity", "evidence", "advice"] for finding in said["findings"])
 
 
@@ -132,7 +132,7 @@ def test_a_method_that_keeps_one_checkpoint_alone_has_none_to_choose(tmp_path: P
     said = json.loads(spawn("diagnose", folder, "--json").out)
 
     assert (said["kept_step"], said["stop_step"], said["stop_reason"]) == (None, None, None)
-    assert [finding["name"] for finding in said["findings"]] == ["length_collapse", "entropy_collapse"]
+    assert [finding["name"] for finding in said["findings"]] == ["length_growth", "entropy_collapse"]
     assert "stop:" not in spawn("diagnose", folder).out
 
 

@@ -43,7 +43,7 @@ RISING = probes((0.25, 0.5), (0.5, 0.75))
     [
         ("entropy_collapse", {"entropy": 0.09}, {"entropy": 0.11}),
         ("length_collapse", {"length": 9.9}, {"length": 10.0}),
-        ("length_collapse", {"length": 40.1}, {"length": 40.0}),
+        ("length_growth", {"length": 40.1}, {"length": 40.0}),
         ("repetition", {"repetition": 0.36}, {"repetition": 0.34}),
         ("truncation", {"truncated_rate": 0.36}, {"truncated_rate": 0.34}),
         ("suspect_agreement", {"top_answer_share": 0.41}, {"top_answer_share": 0.39}),
@@ -152,7 +152,7 @@ def test_the_most_severe_come_first():
     found = findings(seen({}, last))
 
     assert [(one.name, one.severity) for one in found] == [
-        ("length_collapse", "alarm"),
+        ("length_growth", "alarm"),
         ("entropy_collapse", "warning"),
         ("format_gain_only", "note"),
     ]
@@ -163,7 +163,7 @@ def test_of_a_training_that_was_not_watched_everything_is_a_note():
 
     found = findings(History(monitors=(), probes=judged, source="evaluation answers"))
 
-    assert [(one.name, one.severity) for one in found] == [("drift", "note"), ("length_collapse", "note")]
+    assert [(one.name, one.severity) for one in found] == [("drift", "note"), ("length_growth", "note")]
     assert "accuracy" in found[0].advice
 
 

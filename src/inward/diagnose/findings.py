@@ -121,7 +121,7 @@ def _length(ends: Ends, history: History, decision: Decision) -> Iterator[Findin
     low, high = LENGTH_BOUNDS
     if last < low * first or last > high * first:
         yield Finding(
-            name="length_collapse",
+            name="length_collapse" if last < first else "length_growth",
             severity=Severity.ALARM,
             evidence=f"completions went from {first:.1f} to {last:.1f} tokens",
             advice="look at whether the traces still reason to an answer; where they do not, training pays for length "
