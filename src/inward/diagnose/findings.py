@@ -119,14 +119,15 @@ def _entropy(ends: Ends, history: History, decision: Decision) -> Iterator[Findi
 def _length(ends: Ends, history: History, decision: Decision) -> Iterator[Finding]:
     first, last = _pair(ends, "length")
     low, high = LENGTH_BOUNDS
-    if last < low * first or last > high * first:
-        yield Finding(
-            name="length_collapse" if last < first else "length_growth",
-            severity=Severity.ALARM,
-            evidence=f"completions went from {first:.1f} to {last:.1f} tokens",
-            advice="look at whether the traces still reason to an answer; where they do not, training pays for length "
-            "alone: keep an earlier checkpoint, or with rlif take length_norm=mean or another reward",
-        )
+    evidence = f"completions went from {first:.1f} to {last:.1f} tokens"
+    advice = (
+        "look at whether the traces still reason to an answer; where they do not, training pays for length alone: keep "
+        "an earlier checkpoint, or with rlif take length_norm=mean or another reward"
+    )
+    if last < low * first:
+        yield Finding(name="length_collapse", severity=Severity.ALARM, evidence=evidence, advice=advice)
+    elif last > high * first:
+        yield Finding(name="length_growth", severity=Severity.ALARM, evidence=evidence, advice=advice)
 
 
 def _repetition(ends: Ends, history: History, decision: Decision) -> Iterator[Finding]:
