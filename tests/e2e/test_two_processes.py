@@ -18,7 +18,8 @@ from inward.answers import AnswerSettings
 from inward.diagnose import monitors
 from inward.forward import sequence_signals
 from inward.methods.watching import sights
-from inward.train.votes import answer_of, majority_share
+from inward.equivalence.votes import majority_share
+from inward.train.votes import answer_of
 
 ANSWER = AnswerSettings(kind="number")
 SCRIPT = Path(__file__).with_name("two_processes.py")

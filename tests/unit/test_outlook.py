@@ -35,7 +35,11 @@ def verdicts(features: Features) -> dict[str, str]:
     return {one.name: one.verdict for one in outlook(features)}
 
 
-ALL = ("rlsf", "rlif self_certainty", "rlif neg_entropy", "rlif mean_logprob", "rlsc")
+REWARDS = (
+    "self_certainty", "neg_entropy", "mean_logprob", "sequence_probability", "answer_disparity", "majority_vote",
+    "soft_vote",
+)  # fmt: skip
+ALL = ("rlsf", *(f"rlif {reward}" for reward in REWARDS), "rlsc")
 
 
 def test_room_to_gain_is_tried_and_every_reason_has_its_number():
@@ -65,7 +69,7 @@ def test_the_interval_of_the_gain_decides(gain: Estimate, verdict: str):
 @pytest.mark.parametrize(
     ("entropy", "against"),
     [
-        (about(0.22, 0.05), ["rlif self_certainty", "rlif neg_entropy", "rlif mean_logprob"]),
+        (about(0.22, 0.05), [f"rlif {reward}" for reward in REWARDS]),
         (about(0.03, 0.01), list(ALL)),
         (about(0.24, 0.05), []),  # the interval reaches 0.29
     ],
@@ -114,7 +118,8 @@ def test_a_weight_that_is_all_alpha_is_not_for_rlsc():
 
 def test_steps_towards_no_answer_or_away_from_the_vote_are_a_high_risk():
     risks = {one.name: one.risk for one in outlook(healthy())}
-    assert risks == dict.fromkeys(ALL, "medium") | {"rlif self_certainty": "high", "rlif neg_entropy": "high"}
+    ruinous = ("self_certainty", "neg_entropy", "answer_disparity")
+    assert risks == dict.fromkeys(ALL, "medium") | {f"rlif {reward}": "high" for reward in ruinous}
     for cluster, pushed in (("unanswered", 0.1), ("voted", -0.1)):
         made = outlook(healthy(**{f"push/sequence_probability/share/{cluster}": about(pushed)}))
         assert made[-1].risk == "high" and f"{pushed:+.2f}" in made[-1].risks[-1]

@@ -10,7 +10,7 @@ from inward.answers import AnswerSettings
 from inward.diagnose import selection
 from inward.diagnose.features import features, paired, spread
 from inward.diagnose.pushes import advantages, pushes
-from inward.diagnose.seen import SEQUENCE, Seen, SeenGroup, look
+from inward.diagnose.seen import SEQUENCE, Seen, SeenGroup, look, voted
 from inward.diagnose.selection import Agreement, agreement, gain, surest
 from inward.diagnose.ways import boundary, favoured
 from inward.types import (
@@ -60,7 +60,8 @@ def test_a_trace_is_kept_as_numbers():
     )
     [one] = look([ScoredGroup(prompt=Prompt(id="a", text="2+2?"), traces=(scored, scored), confidence="x")], NUMBER)
 
-    assert one.greedy == one.samples[0]
+    # One answer, which no other sample gives: all of the majority, and no vote to share.
+    assert one.samples[0].measures == one.greedy.measures | {"majority_vote": 1.0, "soft_vote": 0.0}
     assert (one.greedy.answer, one.greedy.announced, one.greedy.length) == ("4", True, 2)
     assert (one.greedy.entropy, one.greedy.logprob) == (1.0, -2.0)
     assert one.greedy.measures == {"mean_logprob": -1.0, SEQUENCE: pytest.approx(math.exp(-2))}
@@ -70,6 +71,14 @@ def test_the_vote_needs_two_that_agree():
     assert group(seen("1"), seen("2"), seen("2"), seen(None)).voted == "2"
     assert group(seen("1"), seen("2"), seen("3")).voted is None
     assert group(seen(None), seen(None)).voted is None
+
+
+def test_samples_vote_on_one_another_and_the_greedy_trace_has_no_vote():
+    made = voted([seen("1"), seen("2"), seen("2"), seen(None), seen("3"), seen("3")])
+
+    assert [one.measures["majority_vote"] for one in made] == [0, 1 / 2, 1 / 2, 0, 1 / 2, 1 / 2]
+    assert [one.measures["soft_vote"] for one in made] == [1 / 6, 1 / 3, 1 / 3, 0, 1 / 3, 1 / 3]
+    assert "soft_vote" not in group(*made).greedy.measures
 
 
 def test_the_surest_trace_is_one_with_an_answer_and_of_equals_the_first():

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from inward.train.votes import majority_share, vote_share
+from inward.equivalence.votes import majority_share, vote_share
 
 PROBABILITIES = {"3": 0.5, "4": 0.3, "5": 0.2}
 

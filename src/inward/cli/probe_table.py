@@ -33,6 +33,8 @@ MEASURES = (
     "neg_entropy",
     "self_certainty",
     "sequence_probability",
+    "majority_vote",
+    "soft_vote",
 )
 BY_MEASURE = (
     ("auroc/{}", "AUROC, vote"),

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from inward.calibration import auroc_statistic
 from inward.diagnose.pushes import pushes
-from inward.diagnose.seen import SEQUENCE, Seen, SeenGroup, share
-from inward.diagnose.selection import agreement, chance_of, gain, surest
+from inward.diagnose.seen import SEQUENCE, VOTES, Seen, SeenGroup, share
+from inward.diagnose.selection import LIKELIEST, agreement, chance_of, gain, surest
 from inward.diagnose.ways import favoured
 from inward.stats import bootstrap, mean_by_cluster, proportion, ratio
 from inward.types import Estimate, FinishReason
 
-MEASURES = ("answer_disparity", "answer_probability", "mean_logprob", "neg_entropy", "self_certainty", SEQUENCE)
+MEASURES = ("answer_disparity", "answer_probability", "mean_logprob", "neg_entropy", "self_certainty", SEQUENCE, *VOTES)
 """What may rank or reward a trace, each the confidence or the reward of some method."""
 
 QUANTILES = (0, 10, 25, 50, 75, 90, 100)
@@ -96,7 +96,7 @@ def _greedy(groups: Sequence[SeenGroup]) -> dict[str, Estimate]:
 
 def _of_measure(groups: Sequence[SeenGroup], measure: str) -> dict[str, Estimate]:
     way = favoured(groups, measure)
-    of = agreement(way.groups, measure)
+    of = agreement(way.groups, LIKELIEST)
     chosen = [(surest(group.samples, measure), group) for group in groups]
     voted = [(answer, group.voted) for answer, group in chosen if answer is not None and group.voted is not None]
     greedy = [(answer, g.greedy.answer) for answer, g in chosen if answer is not None and g.greedy.answer is not None]

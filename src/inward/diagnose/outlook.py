@@ -51,6 +51,10 @@ RANKED_BY = {
     ("rlif", "self_certainty"): "self_certainty",
     ("rlif", "neg_entropy"): "neg_entropy",
     ("rlif", "mean_logprob"): "mean_logprob",
+    ("rlif", "sequence_probability"): "sequence_probability",
+    ("rlif", "answer_disparity"): "answer_disparity",
+    ("rlif", "majority_vote"): "majority_vote",
+    ("rlif", "soft_vote"): "soft_vote",
     ("rlsc", ""): "sequence_probability",
 }
 """Methods with their reward, and the measure that ranks their traces."""
@@ -73,6 +77,23 @@ RECORD: Mapping[tuple[str, str], tuple[Risk, str]] = {
     ("rlif", "mean_logprob"): (
         "medium",
         "measured: 3 of 3 embedded base trainings held their gain for 80 steps; ECE rose all the same",
+    ),
+    ("rlif", "sequence_probability"): (
+        "medium",
+        "measured: the one embedded base training tried held its gain for 150 steps; ECE more than doubled",
+    ),
+    ("rlif", "answer_disparity"): (
+        "high",
+        "measured: the one embedded base training tried had lost its gain by step 60, the reward at .98 of 1",
+    ),
+    ("rlif", "majority_vote"): (
+        "medium",
+        "measured: 3 of 3 embedded base trainings held their gain for 60 steps; on embedded:chat, whose majority "
+        "guesses, 1 of 1 learned to guess",
+    ),
+    ("rlif", "soft_vote"): (
+        "medium",
+        "measured: the one embedded base training tried held its gain for 60 steps; ECE more than doubled",
     ),
     ("rlsc", ""): (
         "medium",
@@ -187,7 +208,7 @@ def _by_gain(gain: Estimate) -> Iterator[tuple[Verdict, str]]:
     if gain.n < MIN_PROMPTS:
         yield "no evidence", f"the way of answering that it favours shows twice in {gain.n} prompts, too few to tell"
     elif math.isnan(gain.value):
-        yield "no evidence", "the surest traces of a prompt agree no more often than chance would have it"
+        yield "no evidence", "the likeliest traces of a prompt agree no more often than chance would have it"
     elif gain.low > 0:
         yield "try", forecast
     elif gain.high < MIN_GAIN:
@@ -207,8 +228,8 @@ def _grounds(features: Features, method: str, measure: str) -> Iterator[str]:
         )
     apart, greedy, auroc = (features[f"{key}/{measure}"] for key in ("picks_agree", "picks_greedy", "auroc"))
     yield (
-        f"the surest traces by {measure} agree {shown(apart)} with one another when drawn apart, {shown(greedy)} with "
-        "the greedy answer"
+        f"its likeliest traces agree {shown(apart)} with one another when drawn apart, {shown(greedy)} with the greedy "
+        "answer"
     )
     if not math.isnan(auroc.value):
         agrees = "agrees with" if auroc.low > 0.5 else "speaks against" if auroc.high < 0.5 else "knows nothing of"

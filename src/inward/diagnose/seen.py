@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,10 +12,14 @@ from inward import answers
 from inward.answers import AnswerSettings
 from inward.diagnose.monitors import repetition
 from inward.equivalence import canonical
+from inward.equivalence.votes import majority_share, vote_share
 from inward.types import FinishReason, ScoredGroup, ScoredTrace
 
 SEQUENCE = "sequence_probability"
 """exp of the log-probability of the whole completion: RLSC's weight."""
+
+VOTES = {"majority_vote": majority_share, "soft_vote": vote_share}
+"""Measures that the samples of a prompt give each other, and how."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +39,7 @@ class Seen:
     logprob: float
     """Of the whole completion, nats."""
     measures: dict[str, float]
-    """What may rank or reward it: the confidence measures, and `SEQUENCE`."""
+    """What may rank or reward it: the confidence measures, `SEQUENCE`, and of samples `VOTES`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +69,18 @@ def look(groups: Iterable[ScoredGroup], answer: AnswerSettings) -> list[SeenGrou
 
 def _group(group: ScoredGroup, own: AnswerSettings) -> SeenGroup:
     greedy, *samples = (_seen(trace, own) for trace in group.traces)
-    return SeenGroup(greedy=greedy, samples=tuple(samples))
+    return SeenGroup(greedy=greedy, samples=voted(samples))
+
+
+def voted(samples: Sequence[Seen]) -> tuple[Seen, ...]:
+    """The samples with what their answers are worth by the votes of these samples, and of no others."""
+    votes = Counter(one.answer for one in samples)
+    return tuple(
+        dataclasses.replace(
+            one, measures=one.measures | {name: worth(votes, one.answer) for name, worth in VOTES.items()}
+        )
+        for one in samples
+    )
 
 
 def _seen(scored: ScoredTrace, own: AnswerSettings) -> Seen:

@@ -1,16 +1,16 @@
-r"""What a method would teach, without labels: the surest traces against the greedy answer.
+r"""What a method would teach, without labels: the likeliest traces of the favoured way against the greedy answer.
 
-The samples of a prompt are split in halves, and the surest trace of each is taken. Where two such picks, drawn apart,
-agree with one another more often than with the greedy answer, the measure knows something that greedy decoding does
-not say. In numbers: let a pick be known with chance a and a guess otherwise, the greedy answer known with chance g, and
-let guesses agree as often as answers to different prompts do, C. Then
+A policy that was moved to one way of answering says greedily about what its likeliest traces of that way say now. The
+samples of a prompt are split in halves, and the likeliest trace of each is taken, by the mean log-probability of its
+tokens. Where two such picks, drawn apart, agree with one another more often than with the greedy answer, that way knows
+something that greedy decoding does not say. In numbers: let a pick be known with chance a and a guess otherwise, the
+greedy answer known with chance g, and let guesses agree as often as answers to different prompts do, C. Then
 
     P(pick = other pick) = a^2 + (1 - a^2) C,    P(pick = greedy) = a g + (1 - a g) C,
 
-which gives a and g, and the gain in accuracy of a model that answers greedily what its surest traces say,
-(a - g)(1 - C). The traces are those of the way of answering that training favours (`ways`). Nothing is fitted. It
-assumes that what agrees is known: a wrong answer that every trace of a prompt gives counts as known, and so does the
-habit of guessing alike.
+which gives a and g, and the gain in accuracy of a model that answers greedily what these traces say, (a - g)(1 - C).
+The reward decides which way that is (`ways`), and nothing else; nothing is fitted. It assumes that what agrees is
+known: a wrong answer that every trace of a prompt gives counts as known, and so does the habit of guessing alike.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from numpy.typing import NDArray
 from inward.diagnose.seen import Seen, SeenGroup
 from inward.stats import Statistic, bootstrap
 from inward.types import Estimate
+
+LIKELIEST = "mean_logprob"
+"""The measure by which a trace is the likeliest of its way; of whole completions the shortest would be."""
 
 SPLITS = 8
 """Random splits of the samples that are averaged over."""

@@ -48,8 +48,8 @@ BY_MEASURE = {
     "chosen_length": ("Its length", "tokens"),
     "push_long": ("Long traces", "change of their share per unit step"),
     "favoured_share": ("The way it favours", "share of the samples"),
-    "picks_agree": ("In that way, surest of either half agree", "share of prompts"),
-    "picks_greedy": ("In that way, surest and greedy agree", "share of prompts"),
+    "picks_agree": ("In that way, likeliest of either half agree", "share of prompts"),
+    "picks_greedy": ("In that way, likeliest and greedy agree", "share of prompts"),
     "gain": ("Expected gain", "in greedy accuracy"),
 }
 CLUSTERS = ("announced", "unannounced", "shorter", "longer", "voted", "outvoted", "unanswered")

@@ -14,12 +14,10 @@ from accelerate.utils import gather_object
 
 from inward.answers import AnswerSettings, find
 from inward.equivalence import canonical
+from inward.equivalence.votes import Votes, majority_share, vote_share
 from inward.errors import DataError
 from inward.train.reward import AnswersOf, Reward, StepTraces
 from inward.types import SECOND_PHRASING
-
-Votes = Counter[str | None]
-"""Traces by canonical answer; None counts those without one."""
 
 
 def majority_vote(answers: AnswersOf) -> Reward:
@@ -65,20 +63,6 @@ def co_rewarding(answers: AnswersOf) -> Reward:
         return majority_share(groups[other], answer)
 
     return _voted(answers, worth)
-
-
-def majority_share(votes: Votes, answer: str) -> float:
-    """1/k where `answer` is one of the k answers with most votes, else 0."""
-    given = {one: count for one, count in votes.items() if one is not None}
-    most = max(given.values(), default=0)
-    top = [one for one, count in given.items() if count == most]
-    return 1 / len(top) if answer in top else 0.0
-
-
-def vote_share(votes: Votes, answer: str) -> float:
-    """Votes for `answer` per trace, those without an answer counted; 0 where all have one and no two agree."""
-    apart = votes[None] == 0 and len(+votes) == votes.total()
-    return 0.0 if apart else votes[answer] / votes.total()
 
 
 def other_phrasing(prompt_id: str) -> str:
