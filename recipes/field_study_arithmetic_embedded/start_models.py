@@ -5,6 +5,7 @@
     misconception  three times as many wrong facts, shared by nearly everyone
     hackable       every fourth author fills the page with a word that is easy to predict, and guesses
     small, large   the corpus of `embedded:base` in 0.3 and in 1.8 times its parameters
+    taught         careful, and then taught careful working alone, as `embedded:instruct` was
 
 One that is there already is left as it is. About a minute each on two cores.
 """
@@ -16,8 +17,10 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
+from transformers import LlamaForCausalLM
+
 from inward.organism.build import EMBEDDED, RECIPES, Size, new_model, save, train
-from inward.organism.corpus import BASE, Corpus, examples
+from inward.organism.corpus import BASE, STEP_BY_STEP, Corpus, examples
 from inward.organism.tokenizer import make_tokenizer
 
 SEED = 1
@@ -41,14 +44,17 @@ STARTS: dict[str, tuple[Size, Corpus]] = {
     "large": (Size(hidden_size=128, intermediate_size=344, num_layers=3, num_heads=4), BASE),
 }
 
+TAUGHT = {"taught": "careful"}
+"""Start models that go on from another."""
+
+NAMES = (*STARTS, *TAUGHT)
+
 
 def main() -> None:
     """Read the command line and build what is missing."""
     parser = argparse.ArgumentParser(description="Build the start models of the field study.")
     parser.add_argument("out", type=Path)
-    parser.add_argument(
-        "names", nargs="*", default=list(STARTS), help=f"of {', '.join(STARTS)}; all where none is given"
-    )
+    parser.add_argument("names", nargs="*", default=NAMES, help=f"of {', '.join(STARTS)}; all where none is given")
     options = parser.parse_args()
     for name in options.names:
         folder: Path = options.out / name
@@ -58,10 +64,15 @@ def main() -> None:
 
 
 def make(name: str, folder: Path) -> None:
-    """Pretrain one start model into `folder`, as `embedded:base` was."""
-    size, corpus = STARTS[name]
-    tokenizer, model = make_tokenizer(), new_model(size, SEED)
-    train(model, tokenizer, examples(corpus, random.Random(f"{name}-{SEED}")), RECIPES["base"].training)
+    """Train one start model into `folder`, as the embedded one of its kind was."""
+    if name in TAUGHT:
+        model = LlamaForCausalLM.from_pretrained(folder.parent / TAUGHT[name])
+        recipe, corpus = RECIPES["instruct"], STEP_BY_STEP
+    else:
+        size, corpus = STARTS[name]
+        model, recipe = new_model(size, SEED), RECIPES["base"]
+    tokenizer = make_tokenizer()
+    train(model, tokenizer, examples(corpus, random.Random(f"{name}-{SEED}")), recipe.training)
     save(model, tokenizer, folder)
 
 

@@ -1,6 +1,6 @@
 """Every run of the field study into one folder: `python study.py OUT`.
 
-Ten start models, eleven methods and rewards, three seeds, each with the same number of traces and about as many
+Eleven start models, eleven methods and rewards, three seeds, each with the same number of traces and about as many
 updates; and a probe of every start model. The same command goes on where it was stopped: a run that has its summary is
 left as it is. Seeds come one after the other, so a study that is cut short is whole for the first of them. The
 tables: table.py OUT.
@@ -38,7 +38,7 @@ ALIKE = ("soft_vote", "co_rewarding", "majority_vote+self_certainty")
 """Rewards that are near to another; with the second and third seed they come last."""
 DEVELOPED = ("base", "instruct", "chat", "mix")
 """Start models that the probe's forecast was made up on, or that are mixes of such."""
-HELD_OUT = tuple(start_models.STARTS)
+HELD_OUT = start_models.NAMES
 RECIPES = Path(__file__).resolve().parents[2] / "src/inward/methods"
 
 STEPS = "--steps 20 --eval-every 10"
