@@ -16,9 +16,9 @@ from transformers import AutoModelForCausalLM
 
 from inward.answers import AnswerSettings
 from inward.diagnose import monitors
+from inward.equivalence.votes import majority_share
 from inward.forward import sequence_signals
 from inward.methods.watching import sights
-from inward.equivalence.votes import majority_share
 from inward.train.votes import answer_of
 
 ANSWER = AnswerSettings(kind="number")

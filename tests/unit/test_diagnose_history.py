@@ -184,6 +184,28 @@ def test_an_unchanged_model_has_the_support_of_the_start_model(folder: RunFolder
     assert first.support == last.support
 
 
+def test_the_habit_of_the_start_model_has_no_vote_where_it_is_surer_of_its_working(folder: RunFolder):
+    """It guesses 7 twice in two tokens, and says 4 after twenty, surer: the workings alone vote."""
+
+    def asked(name: str, greedy: str) -> EvalItem:
+        one = item(name, greedy, "7", "7", "4", "4")
+        ways = ((2, 0.25), (2, 0.25), (20, 0.75), (20, 0.75))
+        samples = [
+            replace(trace, length=length, disparity=sure)
+            for trace, (length, sure) in zip(one.samples, ways, strict=True)
+        ]
+        return replace(one, samples=tuple(samples))
+
+    judged(folder, "before/items", asked("q1", "7"), asked("q2", "7"))
+    judged(folder, "after/items", asked("q1", "4"), asked("q2", "4"))
+
+    first, last = history(folder).probes
+
+    # Sampled: 7 has no vote; each 4 has the other's.
+    assert first.support == ((0 + (0 + 0 + 1 + 1) / 4) / 2,) * 2
+    assert last.support == ((1 + (0 + 0 + 1 + 1) / 4) / 2,) * 2
+
+
 def test_choices_are_compared_as_choices(tmp_path: Path):
     choices = manifest(method="rlif", settings={"answer": {"kind": "choice"}})
     with RunFolder.open(tmp_path / "choices", choices) as folder:

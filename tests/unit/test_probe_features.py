@@ -12,7 +12,7 @@ from inward.diagnose.features import features, paired, spread
 from inward.diagnose.pushes import advantages, pushes
 from inward.diagnose.seen import SEQUENCE, Seen, SeenGroup, look, voted
 from inward.diagnose.selection import Agreement, agreement, gain, surest
-from inward.diagnose.ways import boundary, favoured
+from inward.diagnose.ways import boundary, favoured, voters
 from inward.types import (
     FinishReason,
     Prompt,
@@ -272,3 +272,22 @@ def test_a_gain_is_forecast_from_the_favoured_way_alone():
 
     assert found["favoured_share/answer_disparity"].value == 0.5
     assert found["gain/answer_disparity"].value == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("sure", "who"),
+    [
+        ([0.1, 0.2, 0.8, 0.9], [False, False, True, True]),
+        ([0.9, 0.8, 0.2, 0.1], [True, True, False, False]),
+        ([0.5, 0.5, 0.5, 0.5], [True] * 4),  # sure of all alike
+        ([0.9, 0.1, 0.1, 0.9], [True] * 4),  # one surer and one less sure of either length: the pushes cancel
+        ([math.nan, 0.2, 0.8, 0.9], [True] * 4),
+    ],
+)
+def test_the_traces_of_the_surer_way_vote(sure: list[float], who: list[bool]):
+    assert voters([[3, 3, 20, 24]] * 2, [sure] * 2) == [who] * 2
+
+
+def test_all_vote_where_there_is_one_way():
+    assert voters([[7, 7], [7, 7]], [[0.1, 0.9], [0.9, 0.1]]) == [[True, True], [True, True]]
+    assert voters([], []) == []

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from inward.diagnose.rule import Probe, support, votes
+from inward.diagnose.ways import voters
 from inward.equivalence import canonical
 from inward.runs import RunFolder
 from inward.types import AnswerKind, EvalItem, JudgedTrace
@@ -93,11 +94,12 @@ def judged_probes(folder: RunFolder, stages: Mapping[int, str]) -> list[Probe]:
     first, *_ = stages.values()
     before = {item.prompt_id: _canonical(item, kind) for item in folder.records(first, EvalItem)}
     votable = all(len(item.samples) > 1 for item in before.values())
+    voting = _voting(list(before.values()))
     probes: list[Probe] = []
     for step, stage in stages.items():
         judged = {item.prompt_id: _canonical(item, kind) for item in folder.records(stage, EvalItem)}
         items = [judged[prompt_id] for prompt_id in before]
-        supports = map(_support, before.values(), items) if votable else ()
+        supports = map(_support, before.values(), voting, items) if votable else ()
         probes.append(Probe(step=step, support=tuple(supports), metrics=_metrics(items)))
     return probes
 
@@ -115,15 +117,26 @@ def _canonical(item: EvalItem, kind: AnswerKind) -> EvalItem:
     return dataclasses.replace(item, greedy=plain(item.greedy), samples=tuple(map(plain, item.samples)))
 
 
-def _support(start: EvalItem, now: EvalItem) -> float:
-    """Support of the answers to one problem.
+def _voting(items: Sequence[EvalItem]) -> list[list[bool]]:
+    """Which samples of the start model vote (`voters`); all where lengths are not known."""
+    lengths = [[sample.length for sample in item.samples] for item in items]
+    if any(length is None for row in lengths for length in row):
+        return [[True] * len(row) for row in lengths]
+    sure = [[sample.disparity for sample in item.samples] for item in items]
+    return voters(cast("list[list[int]]", lengths), sure)
+
+
+def _support(start: EvalItem, voting: Sequence[bool], now: EvalItem) -> float:
+    """Support of the answers to one problem by the samples of the start model that vote.
 
     Sample i of every checkpoint is drawn with the same random numbers as the start model's sample i, which therefore
     has no vote on it: an unchanged model would support itself.
     """
     given = [sample.answer for sample in start.samples]
-    others = [votes([*given[:i], *given[i + 1 :]]) for i in range(len(given))]
-    of_greedy = support([votes(given)], [now.greedy.answer], [()])
+    number = range(len(given))
+    others = [votes([given[j] for j in number if voting[j] and j != i]) for i in number]
+    voted = votes([given[j] for j in number if voting[j]])
+    of_greedy = support([voted], [now.greedy.answer], [()])
     of_samples = support(others, [sample.answer for sample in now.samples], [()] * len(given))
     return (of_greedy[0] + statistics.fmean(of_samples)) / 2
 

@@ -3,9 +3,10 @@
 Training on certainty can only sharpen what the start model already knows, and what it knows shows in its votes. So
 before training it answers a few of the training prompts several times; each checkpoint answers the same prompts, and
 its *support* is the share of the start model's votes that its answers have, averaged over its greedy answer and its
-samples. While training sharpens, support rises: answers that were likely become more likely. Once the policy gives
-answers for which the start model hardly voted, nothing it knew speaks for them, and support falls, whatever the reward
-does. A reward that brings knowledge from outside, such as gold answers, may leave the votes behind and be right.
+samples. Which of the start model's traces vote says `ways.voters`. While training sharpens, support rises: answers that
+were likely become more likely. Once the policy gives answers for which the start model hardly voted, nothing it knew
+speaks for them, and support falls, whatever the reward does. A reward that brings knowledge from outside, such as gold
+answers, may leave the votes behind and be right.
 """
 
 from __future__ import annotations

@@ -45,13 +45,11 @@ class Way:
 
 def favoured(groups: Sequence[SeenGroup], measure: str) -> Way:
     """Find the way that a reward favours: none where the interval of the push holds 0."""
-    cut = boundary([one.length for group in groups for one in group.samples])
-    moved = [row for group in groups if cut is not None and (row := _moved(group, measure, cut)) is not None]
-    if cut is None or not moved:
-        nothing = Estimate(value=math.nan, low=math.nan, high=math.nan, n=0)
-        return Way(groups=list(groups), push=nothing, share=_share(groups, groups))
-    push = bootstrap(mean_by_cluster(np.array(moved), np.arange(len(moved)), len(moved)), len(moved))
-    if push.low <= 0 <= push.high:
+    cut, push = leaning(
+        [[one.length for one in group.samples] for group in groups],
+        [[one.measures.get(measure, math.nan) for one in group.samples] for group in groups],
+    )
+    if cut is None or not _decided(push):
         return Way(groups=list(groups), push=push, share=_share(groups, groups))
     long = push.value > 0
     kept = [
@@ -61,15 +59,44 @@ def favoured(groups: Sequence[SeenGroup], measure: str) -> Way:
     return Way(groups=[group for group in kept if len(group.samples) > 1], push=push, share=_share(kept, groups))
 
 
+def voters(lengths: Sequence[Sequence[int]], sure: Sequence[Sequence[float]]) -> list[list[bool]]:
+    """Which samples speak for what a model knows: those of the way in which it is surer of its answers.
+
+    A model that guesses out of habit agrees with its guesses. Where its own confidence favours the other way of
+    answering, that way's traces vote, and the habit does not. All vote where confidence favours neither.
+
+    Args:
+        lengths: [P, G] completion tokens of the samples of each prompt.
+        sure: [P, G] how sure the model is of each answer; prompts with a number that is not known are passed over.
+    """
+    cut, push = leaning(lengths, sure)
+    if cut is None or not _decided(push):
+        return [[True] * len(row) for row in lengths]
+    return [[(length > cut) == (push.value > 0) for length in row] for row in lengths]
+
+
+def leaning(lengths: Sequence[Sequence[int]], rewards: Sequence[Sequence[float]]) -> tuple[float | None, Estimate]:
+    """The length that tells long traces from short ones, and the change of the share of long ones per unit step."""
+    cut = boundary([length for row in lengths for length in row])
+    rows = zip(lengths, rewards, strict=True)
+    moved = [row for one in rows if cut is not None and (row := _moved(*one, cut)) is not None]
+    if not moved:
+        return cut, Estimate(value=math.nan, low=math.nan, high=math.nan, n=0)
+    return cut, bootstrap(mean_by_cluster(np.array(moved), np.arange(len(moved)), len(moved)), len(moved))
+
+
+def _decided(push: Estimate) -> bool:
+    return push.low > 0 or push.high < 0
+
+
 def _share(kept: Sequence[SeenGroup], groups: Sequence[SeenGroup]) -> Estimate:
     parts, wholes = (np.array([float(len(one.samples)) for one in some]) for some in (kept, groups))
     return bootstrap(ratio(parts, wholes), len(groups))
 
 
-def _moved(group: SeenGroup, measure: str, cut: float) -> float | None:
+def _moved(lengths: Sequence[int], rewards: Sequence[float], cut: float) -> float | None:
     """Change of the share of long traces of one prompt; None where a reward is not known."""
-    rewards = [one.measures.get(measure, math.nan) for one in group.samples]
     if len(rewards) < 2 or not all(map(math.isfinite, rewards)):
         return None
-    pulled = zip(advantages(rewards), group.samples, strict=True)
-    return sum(advantage for advantage, one in pulled if one.length > cut) / len(rewards)
+    pulled = zip(advantages(rewards), lengths, strict=True)
+    return sum(advantage for advantage, length in pulled if length > cut) / len(rewards)

@@ -20,6 +20,6 @@ def majority_share(votes: Votes, answer: str | None) -> float:
 
 
 def vote_share(votes: Votes, answer: str | None) -> float:
-    """Votes for `answer` per trace, those without an answer counted; 0 for none, and where all have one and none agree."""
+    """Votes for `answer` per trace, traces without one counted; 0 for None, and where all have one and no two agree."""
     apart = votes[None] == 0 and len(+votes) == votes.total()
     return 0.0 if apart or answer is None else votes[answer] / votes.total()

@@ -16,11 +16,13 @@ from transformers.modeling_utils import PreTrainedModel
 
 from inward.answers import AnswerSettings
 from inward.diagnose import Decision, StopSettings, decide, history, monitors, support, votes
+from inward.diagnose.ways import voters
 from inward.methods.rlsf import Start
 from inward.methods.watching import answer_of, sights_of
 from inward.models import Policy, load_model
 from inward.runs import RunFolder
 from inward.sample import SamplingSettings, sample
+from inward.score import score
 from inward.train import save
 from inward.types import Prompt, TraceGroup
 
@@ -39,9 +41,14 @@ class Prober:
     seed: int
 
     def start_votes(self, policy: Policy) -> list[dict[str, int]]:
-        """[P] votes of the start model by answer."""
-        groups = self._groups(policy, "sample", self.settings.start_samples, self.seed)
-        return [votes(self._answers(group)) for group in groups]
+        """[P] votes of the start model by answer, of those of its traces that vote (`diagnose.ways.voters`)."""
+        groups = list(self._groups(policy, "sample", self.settings.start_samples, self.seed))
+        lengths = [[len(trace.completion_ids) for trace in group.traces] for group in groups]
+        sure = [[one.measures["answer_disparity"] for one in group.traces] for group in score(groups, self.answer)]
+        return [
+            votes([answer for answer, own in zip(self._answers(group), row, strict=True) if own])
+            for group, row in zip(groups, voters(lengths, sure), strict=True)
+        ]
 
     def __call__(
         self, policy: Policy, start_votes: Sequence[Mapping[str, int]]
