@@ -369,7 +369,7 @@ def test_is_list(answer: str, several: bool):
         ("-12000e5000", "number", "-12e5003"),
         ("Many apples.", "number", "many apples"),
         ("(B).", "choice", "B"),
-        ("  The  End. ", "text", "the end"),
+        ("  The  End. ", "text", "end"),
         ("\\dfrac{1}{2}", "latex", "1/2"),
         ("\\left[ X , 1 \\right]", "latex", "[X,1]"),
         ("(B)", "auto", "b"),

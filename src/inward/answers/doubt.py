@@ -10,13 +10,13 @@ from inward.answers.places import BOX, PHRASE, Range, all_boxes
 
 _NOT = (
     r"(?:\bnot\b(?!\s+only\b)|n['’]t\b|\bnever\b|\bneither\b|\bnor\b|\bcannot\b|\brather\s+than\b|\binstead\s+of\b"
-    r"|\bunlike\b|\bexcept\b|\bwithout\b|\b(?:anything|all|everything|any)\s+but\b"
+    r"|\bunlike\b|\bdoubt(?:s|ed|ful)?\b|\bunsure\b|\bexcept\b|\bwithout\b|\b(?:anything|all|everything|any)\s+but\b"
     r"|\b(?:rul(?:e|es|ed|ing)|eliminat\w{1,3}|exclud\w{1,3}|discard\w{0,3}|reject\w{0,3}|dismiss\w{0,3})(?:\s+out)?\b"
     r"|\\neq?(?![a-z])|≠)"
 )
 _TOWARDS = (
     r"(?:[\s(\[*_\"'“`$]|(?:be|been|is|it|it['’]s|that|this|the|an?|option|choice|letter|answer|number|value|equals?|to"
-    r"|correct|right|choose|pick|select|say|think|believe|exactly|both|either|text)\b|\\){0,12}"
+    r"|correct|right|sure|certain|clear|whether|if|choose|pick|select|say|think|believe|exactly|both|either|text)\b|\\){0,12}"
 )
 _MAYBE = (
     r"(?:(?:maybe|perhaps|possibly|probably|even|rather|else|it|is|it['’]s|could|might|may|be|the|answer|option|choice"
@@ -29,7 +29,7 @@ _RIGHT = (
     r"|(?=\s*(?:[.,;!\n]|\Z))"
 )
 _CORRECTING = (
-    r"[\s,.;:!—–…-]{0,6}(?:\b(?:no|nope|wait|hmm|actually|sorry|oops|correction|i\s+mean|make\s+that|scratch\s+that"
+    r"[\s,.;:!?—–…-]{0,6}(?:\b(?:no|nope|wait|hmm|actually|sorry|oops|correction|i\s+mean|make\s+that|scratch\s+that"
     r"|or\s+rather)\b[\s,.;:!—–…-]{1,6}){1,4}"
     r"(?:(?:it|it['’]s|that['’]s|that|is|should|be|must|the|answer|option)\b\s{1,3}){0,5}"
 )
@@ -102,13 +102,13 @@ def label_patterns(labels: tuple[str, ...]) -> LabelPatterns:
     )
     listed = rf"(?:{_CLOSE},\s*{_OPEN}(?:{any_label}){alone}){{0,8}}"
     offered_after = re.compile(
-        rf"{listed}{_CLOSE},?\s{{0,2}}(?:\b(?:or|and)\b|/)[\s,]{{0,3}}{_MAYBE}{_OPEN}(?:{any_label}){alone}"
+        rf"{listed}{_CLOSE},?\s{{0,2}}(?:\b(?:or|and)\b|[/&])[\s,]{{0,3}}{_MAYBE}{_OPEN}(?:{any_label}){alone}"
         rf"|(?:{_CLOSE},\s*{_OPEN}(?:{any_label}){alone}){{1,8}}{_CLOSE}[.}}$]{{0,3}}\s*(?:\n|\Z)"
         rf"|{_CLOSE}[,;]?\s*(?:maybe|perhaps|possibly)\s+{_MAYBE}{_OPEN}(?:{any_label}){alone}"
         rf"|(?:(?!(?<!\w)(?:{any_label}){alone})[^.\n]){{0,40}}?\bor\s+{_MAYBE}{_OPEN}(?:{any_label}){alone}"
     )
     offered_before = re.compile(
-        rf"(?<![\w'’])(?:{any_label}){_CLOSE}(?:\band\b|/){_OPEN}\Z"
+        rf"(?<![\w'’])(?:{any_label}){_CLOSE}(?:\band\b|[/&]){_OPEN}\Z"
         rf"|(?:\bor\b|[,;]\s*(?:maybe|perhaps|possibly)\b)[\s,]{{0,3}}{_MAYBE}{_OPEN}\Z"
         rf"|(?:\A|[\n:(]|\b(?:is|are)\s){_OPEN}(?:(?:{any_label}){_CLOSE},\s*){{1,8}}{_OPEN}\Z|\bbut\s+also\s+{_OPEN}\Z"
     )

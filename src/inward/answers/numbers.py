@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from inward.answers.doubt import corrected, joined, negated, settled
-from inward.answers.places import HASHES, PHRASE, WINDOW, Range, all_boxes, statement
+from inward.answers.places import HASHES, WINDOW, Range, all_boxes, phrases, statement
 
-_SEPARATOR = r"(?:,|\{,\}|,\\!|\\,|[\u202f\u2009])"
+_SEPARATOR = r"(?:,|\{,\}|,\\!|\\,|['’\u202f\u2009])"
 _FRACTION = r"\\[dtc]?frac\s*(?:\{(-?[0-9]+)\}\s*\{([0-9]+)\}|([0-9])([0-9]))"
 _DIGITS = re.compile(
     rf"(?P<latex>{_FRACTION})"
@@ -44,7 +44,8 @@ _WORDED = re.compile(r"\A(?:minus|negative)\s", re.IGNORECASE)
 _CLAUSE_END = re.compile(r"[,;](?![0-9])|(?<=\w)\s\(|\b(?:because|since|as|where|for|when|if)\b")
 _LEAD = re.compile(
     r"(?:[\s*_`\"'“(\[{$€£¥₹\\:=~≈>]|(?:about|approximately|around|exactly|equal to|a total of|therefore|thus"
-    r"|simply|just|text)\b|[A-Za-z]\s?=)*"
+    r"|simply|just|text|at least|at most|(?:more|less|fewer|greater) than|over|under|up to|above|below|from)\b"
+    r"|[<≤≥±]|[A-Za-z]\s?=)*"
 )
 
 
@@ -145,7 +146,7 @@ def number_places(text: str) -> Iterator[Range]:
         line_end = text.find("\n", hashes.end(), hashes.end() + WINDOW)
         yield hashes.end(), line_end if line_end >= 0 else min(len(text), hashes.end() + WINDOW)
     yield from reversed(all_boxes(text))
-    for phrase in reversed(list(PHRASE.finditer(text))):
+    for phrase in phrases(text):
         yield statement(text, phrase.end())
 
 

@@ -15,7 +15,9 @@ LABELS = ("A", "B", "C", "D", "E")
 
 # Longest stretch after a marker that is searched for the answer: keeps many markers on one line linear.
 WINDOW = 400
+_MAX_PHRASES = 100
 
+THOUGHT = re.compile(r"</think(?:ing)?>|<[|]end_of_thought[|]>")
 HASHES = re.compile(
     r"(?<!#)####(?!#)[ \t]*[*$€£¥₹\\(]*(?=[-−–$€£¥₹\\.]*(?:[0-9]|[cdt]?frac))(?![0-9]+[.)][ \t]+[A-Za-z])"
 )
@@ -24,11 +26,12 @@ IS = r"(?:\b(?:is|(?:would|should|must|will)\s+be)\b(?!\s+not\b)|[:=])"
 GAP = r"(?!\s+(?:choices|options)\b)[^.:=\n0-9]{0,60}?"
 PHRASE = re.compile(rf"\banswer\b{GAP}{IS}|\bfinal\s+answer[*_# ]{{0,6}}\n", re.IGNORECASE)
 SENTENCE_END = re.compile(
-    r"\n|(?<!\b[A-Z])(?<!\bDr)(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bSt)[.!?](?=[\s\"'”*_)}$]|\Z)|[。！？]"
+    r"\n|(?<!\b[A-Z])(?<!\bDr)(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bSt)(?<!\b(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sep|Oct|Nov|Dec))(?:[.?](?=[\s\"'”*_)}$]|\Z)"
+    r"|!(?=[\s\"'”*_)]|\Z))|[。！？]"
 )
 # Mathematics that a number is only part of.
 ALGEBRA = re.compile(
-    r"\\(?:sqrt|pi|cdot|times|binom|log|ln|sin|cos|tan|pm|infty)(?![A-Za-z])|[0-9)}]!|[√π±]"
+    r"\\(?:sqrt|pi|cdot|times|binom|log|ln|sin|cos|tan|pm|infty)(?![A-Za-z])|[0-9)}]!|[√π±|]"
     r"|(?<![A-Za-z])\^(?!\s?\{?\s?\\circ)|[0-9][a-z](?![A-Za-z])"
 )
 # Words that make mathematics part of a sentence.
@@ -59,6 +62,23 @@ class FoundAnswer:
     """Whether those characters are only part of the answer; see `locate`."""
 
 
+def meant(text: str) -> Range:
+    """Return the part of a completion that is its answer: what follows a thought, what stands between answer tags."""
+    start, stop = 0, len(text)
+    for thought in THOUGHT.finditer(text):
+        start = thought.end()
+    if not text[start:].strip():
+        start = 0
+    end = text.rfind("</answer>", start)
+    begin = text.rfind("<answer>", start, end) + len("<answer>") if end >= 0 else -1
+    return (begin, end) if begin >= len("<answer>") and text[begin:end].strip() else (start, stop)
+
+
+def phrases(text: str) -> list[re.Match[str]]:
+    """The last places that announce an answer in words, the latest first."""
+    return list(PHRASE.finditer(text))[: -_MAX_PHRASES - 1 : -1]
+
+
 def answer_at(text: str, place: Range, answer: str | None = None) -> FoundAnswer:
     """Make the answer that stands at a place; as it is written there unless `answer` says otherwise."""
     start, stop = place
@@ -67,20 +87,28 @@ def answer_at(text: str, place: Range, answer: str | None = None) -> FoundAnswer
 
 def trim(text: str, start: int, stop: int) -> Range:
     """Leave white space, markup and closing punctuation out of a range."""
-    while start < stop and (text[start].isspace() or text[start] in "*_`\"'“”:>"):
+    while start < stop and (text[start].isspace() or text[start] in "*_`\"'“”:" or _quotes(text, start)):
         start += 1
     while stop > start and (text[stop - 1].isspace() or text[stop - 1] in "*_`\"'“”:;,.!?。！？"):
         stop -= 1
     return start, stop
 
 
+def _quotes(text: str, start: int) -> bool:
+    """Whether the mark of a quotation stands there; a text that begins with ">" is a relation."""
+    return text[start] == ">" and text[start - 1 : start] == "\n"
+
+
 def statement(text: str, start: int) -> Range:
     """Return the sentence or line that begins at the first word from `start` on."""
-    while start < len(text) and (text[start].isspace() or text[start] in "*_`\"'“:>"):
+    while start < len(text) and (text[start].isspace() or text[start] in "*_`\"'“:" or _quotes(text, start)):
         start += 1
     limit = min(len(text), start + WINDOW)
-    end = SENTENCE_END.search(text, start, limit)
-    return start, end.start() if end else limit
+    for end in SENTENCE_END.finditer(text, start, limit):
+        # The "." of \text{12 sq. cm} ends nothing.
+        if end[0] == "\n" or text.rfind("{", start, end.start()) <= text.rfind("}", start, end.start()):
+            return start, end.start()
+    return start, limit
 
 
 def all_boxes(text: str) -> list[Range]:
@@ -116,8 +144,8 @@ def trim_maths(text: str, start: int, stop: int) -> Range:
                 start, stop = start + size, stop - size
                 end, inside = stop, True
                 break
-    while stop < end and text[stop] == "!" and start < stop:
-        stop += 1
+    while start < stop < end and text[stop:end].lstrip().startswith("!"):
+        stop = text.index("!", stop) + 1
     return start, stop
 
 
@@ -142,15 +170,17 @@ def choice_patterns(labels: tuple[str, ...]) -> tuple[re.Pattern[str], re.Patter
     stated = re.compile(
         rf"{phrase}[\s*_:(\"'`\[$]*(?:(?i:option|choice|letter)[\s*(\"'`\[]+)?{text}({label})"
         rf"|\\(?:boxed|fbox)\{{[\s(]*{text}((?:{any_label})(?!\w))"
-        rf"|(?<!#)####(?!#)[ \t]*[*(]*({label})"
+        rf"|(?<!#)####(?!#)[ \t]*[*(]*({label})|(?:答案|正解|答え|정답)[是为為はは은：: (]{{0,4}}({label})"
         rf"|(?<!\w)({any_label})\)?\*{{0,2}}\s+is\s+(?:the\s+)?(?:correct|right|best|answer)\b"
     )
     apart = re.compile(
         rf"[*(\"'`\[]({any_label})[*)\"'`\]]"
         rf"|^[ \t]*({any_label})(?:[.)](?=\s)|[ \t]*$)"
         rf"|(?<![\w.'’])({loose})[.)!](?=[\s*\"']|\Z)"
-        rf"|\A\s*({loose})(?=\s*[,;(!]|\s+(?:because|since|rather)\b)"
-        rf"|(?<![\w.'’])({loose})(?:\)?:?\s+(?:right|correct|true|yes)\b|\s+(?:is|does|fits|works)[.!](?=\s|\Z))"
+        rf"|\A\s*({loose})(?=\s*[,;(!]|\s?[:–—-]\s|\s+(?:because|since|rather)\b)"
+        rf"|(?<![\w.'’])({loose})(?:\)?:?\s+(?:right|correct|true|yes)\b|\s+(?:is|does|fits|works|remains)[.!](?=\s|\Z)"
+        r"|\s+(?:is|was)\s+(?:the\s+)?(?:true|better|best|left|only\s+one)\b|\)?:?\s?[✓✔✅])"
+        rf"|\b(?<!not\s)(?i:only)\s+(?i:option\s+|choice\s+)?\(?({loose})\b|选择?\s?\(?({loose})(?!\w)"
         rf"|\b(?i:it)(?:\s+(?i:is|must\s+be|should\s+be|has\s+to\s+be)|['’]s)\s+({label})"
         rf"|(?<![\w.'’])({loose})[\s*.)\"']*\Z"
         rf"|\b(?i:option|choice|letter|choose|pick|select|say)\s+({label})",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 
+from inward.answers.bounds import whole
 from inward.answers.doubt import label_patterns, negated, taken_back
 from inward.answers.numbers import all_numbers, decided, number_places, plain, read_number
 from inward.answers.places import (
@@ -13,7 +15,6 @@ from inward.answers.places import (
     LABELS,
     MATHS,
     MATHS_BETWEEN_SIGNS,
-    PHRASE,
     PROSE,
     WRAPPED,
     FoundAnswer,
@@ -22,11 +23,14 @@ from inward.answers.places import (
     answer_at,
     choice_patterns,
     last_group,
+    meant,
+    phrases,
     statement,
     trim,
     trim_maths,
 )
-from inward.types import AnswerKind
+from inward.characters import place_in, unified
+from inward.types import AnswerKind, Span
 
 _MORE_THAN_A_NUMBER = re.compile(r"[A-Za-z\\^_(){}\[\]=<>;*|!√π∞]|,(?![0-9]{3}(?![0-9]))|[0-9] *[-+:] *[0-9]")
 _SIGN = re.compile(r"[0-9\\^_=+*/<>|(\[√π∞]|^-| - ")
@@ -49,17 +53,26 @@ def find(
     Raises:
         SettingsError: if `labels` is empty.
     """
+    start, stop = meant(completion)
+    found = _find(unified(completion[start:stop]), kind, labels, strict)
+    if found is None:
+        return None
+    first, last = place_in(completion[start:stop], found.chars.start, found.chars.end)
+    return dataclasses.replace(found, chars=Span(start=start + first, end=start + last))
+
+
+def _find(text: str, kind: AnswerKind, labels: Sequence[str], strict: bool) -> FoundAnswer | None:
     match kind:
         case "number":
-            return _find_number(completion, strict)
+            return _find_number(text, strict)
         case "latex":
-            return _find_latex(completion, strict)
+            return _find_latex(text, strict)
         case "choice":
-            return find_choice(completion, labels, strict=strict)
+            return find_choice(text, labels, strict=strict)
         case "text":
-            return _find_text(completion)
+            return _find_text(text)
         case "auto":
-            return _find_auto(completion, labels, strict)
+            return _find_auto(text, labels, strict)
 
 
 def _find_number(text: str, strict: bool) -> FoundAnswer | None:
@@ -80,14 +93,17 @@ def _find_number(text: str, strict: bool) -> FoundAnswer | None:
 
 
 def _number_at(text: str, place: Range | None) -> FoundAnswer | None:
-    return place and answer_at(text, place, plain(text, place))
+    if place is None:
+        return None
+    all_of_it = whole(text, place)
+    return answer_at(text, all_of_it, plain(text, place) if all_of_it == place else None)
 
 
 def _find_latex(text: str, strict: bool) -> FoundAnswer | None:
     boxes = all_boxes(text)
     if boxes:
         return answer_at(text, boxes[-1])
-    for phrase in reversed(list(PHRASE.finditer(text))):
+    for phrase in phrases(text):
         expression = _expression(text, phrase.end())
         if expression:
             return answer_at(text, expression)
@@ -154,13 +170,14 @@ def _committed(
             place = correction.span(1)
             correction = doubt.corrected.match(text, place[1])
         back = taken_back(text, tuple(labels), brief=brief) if back is None else back
-        if back.get(text[slice(*place)], -1) < place[0]:
+        label = text[slice(*place)]
+        if back.get(label, -1) < place[0] and (label.isalpha() or not negated(text, place[0])):
             return place, 0
     return None, 0
 
 
 def _find_text(text: str) -> FoundAnswer | None:
-    for phrase in reversed(list(PHRASE.finditer(text))):
+    for phrase in phrases(text):
         start, stop = trim(text, *statement(text, phrase.end()))
         if start < stop:
             return answer_at(text, (start, stop), " ".join(text[start:stop].split()))

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from inward.answers import LABELS, FoundAnswer, find
 from inward.answers.doubt import negated, standing
 from inward.answers.numbers import all_numbers
-from inward.answers.places import PHRASE, PROSE, WRAPPED, Range, all_boxes, statement, trim, trim_maths
+from inward.answers.places import PHRASE, PROSE, WRAPPED, Range, all_boxes, meant, statement, trim, trim_maths
+from inward.characters import unified
 from inward.cli.labels import bare_label, choice, label_of, options_in
 from inward.equivalence import MAX_EXPRESSION, dates, exact, is_list
 from inward.equivalence.forms import is_prose, light, plain, visible
@@ -25,16 +26,17 @@ _HASHES = re.compile(r"(?<!#)####(?!#)")
 _SIMPLE = re.compile(r"[^\\^{}=]*")
 _ALTERNATIVE = re.compile(r"\b(?:or|no|wait|actually|sorry|mean|rather)\b[^.\n]{0,40}?[0-9]")
 _BOXES_OR = re.compile(r"\}[\s$*,]{0,4}\bor\b[^.\n{}]{0,20}\\boxed\s?\{[^{}]{0,80}\}[^{}]*\Z")
+_EMPTY_BOX = re.compile(r"\\(?:boxed|fbox)\s?\{\s*\}")
 _ANSWER = re.compile(r"\banswer\b", re.IGNORECASE)
 _CONTRAST = re.compile(r",?\s+(?:not|rather than|instead of|and not|but not)\s.*", re.DOTALL)
-_ASIDE = re.compile(r"[,;](?![0-9])|(?<=\w)\s\(")
+_ASIDE = re.compile(r"[,;](?![0-9])(?<!\{,)(?!\\!)|(?<=\w)\s\(")
 _CLAUSE = re.compile(r"[^,;:\n(<>=]{0,60}")
 _WORDS = re.compile(r"\S+")
 _INCHES = re.compile(r"(?<=[0-9])\s?in\.?\Z")
 _CLOSING = re.compile(r"\A(?:\s?(?:\$|\\\)|\\\])|\*\*)+")
 _DIGIT = re.compile(r"[0-9]")
 _MATHEMATICS = re.compile(r"[0-9\\=^]")
-_ALGEBRA = re.compile(r"\\[a-z]|[\^!√π]| [-+*/] ?[0-9A-Za-z]|[0-9][a-z]\b")
+_ALGEBRA = re.compile(r"\\[a-z]|[\^!√π]| [-+*/] ?[0-9A-Za-z]|[0-9)][-+*/][0-9(]|-\(|\||[0-9][a-z]\b")
 _PREDICATE = re.compile(r"\b(?:is|are|was|were|be|equals?|gives?|get|gets)\s+(?!not\b)([^\n]{1,300}?)\s*[.!]?\s*\Z")
 _THEREFORE = re.compile(
     r"(?:\A|[.\n]\s{0,3})(?:so|therefore|thus|hence|then|finally|consequently)\b[,:]?\s+([^\n]{1,300}?)\s*[.!]?\s*\Z",
@@ -93,6 +95,7 @@ def extracted(prediction: str | None, task: Expected, *, strict: bool) -> str | 
     """
     if prediction is None or not visible(prediction):
         return None
+    prediction = unified(_EMPTY_BOX.sub("", prediction[slice(*meant(prediction))]))
     if task.kind != "choice" and visible(prediction) == visible(task.gold):
         return task.gold
     if _BOXES_OR.search(prediction) and not is_list(task.gold):
@@ -125,7 +128,8 @@ def _final(gold: str) -> str:
 
 def _kind(gold: str, choices: Mapping[str, str], question: str) -> AnswerKind:
     label = bare_label(gold)
-    if dates.read(gold) is not None:
+    timed = dates.time(gold)
+    if dates.read(gold) is not None or (timed and timed[1]):
         return "text"
     if choices or (label in options_in(question)) or re.fullmatch(r"[A-J]", label):
         return "choice"
@@ -169,8 +173,9 @@ def _bare_number(text: str) -> str | None:
     for one in (clause, text):
         if exact.read(one, words=True) is not None:
             return one
-    algebra = _ALGEBRA.search(text) and not _PLAIN_WORD.search(WRAPPED.sub("", text))
-    return text if algebra and "=" not in text and "\n" not in text else None
+    symbols = WRAPPED.sub("", text)
+    algebra = _ALGEBRA.search(symbols) and not _PLAIN_WORD.search(symbols)
+    return text if algebra and "=" not in text and "\n" not in text and "boxed" not in text else None
 
 
 def _is_number_list(text: str) -> bool:
@@ -284,6 +289,8 @@ def _text(prediction: str, gold: str, *, strict: bool) -> str | None:
         answer = short
     if answer and dates.read(gold) and not dates.read(answer):
         return dates.last(answer) or answer
+    if answer and dates.time(gold) and not dates.time(answer):
+        return dates.last_time(answer) or answer
     if not answer:
         return None
     start, stop = trim_maths(answer, 0, len(answer))

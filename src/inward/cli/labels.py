@@ -13,7 +13,9 @@ from inward.equivalence.forms import folded, visible
 _OPTION = re.compile(r"(?:^|\n|(?<=\s))\(?([A-J])[).:]\s*(\S[^\n]{0,400}?)(?=\s+\(?[A-J][).:]\s|\n|\Z)")
 _LABELLED = re.compile(r"\(?(\w{1,2})(?:[).:]|\s+-)\s+(.*)", re.DOTALL)
 _DENIED = re.compile(r" (?:not|t|nor|neither|never|cannot|unlike)(?: (?:be|the|a|an|in|it|is|s)){0,3} (\w+)(?= )")
-_WORD = re.compile(r"\w+")
+_FIRST_WORDS = re.compile(r"^(?:(?:it|they|he|she|this|that|there|we|a|an|the) )+(?=\w)")
+# A number keeps its sign.
+_WORD = re.compile(r"(?:(?<![\w)\]}] )(?<![\w)\]}])-(?=[0-9.]))?\w+")
 _MAX_QUESTION = 20_000
 _MAX_BARE = 300
 
@@ -36,6 +38,8 @@ def label_of(text: str, options: Mapping[str, str]) -> str | None:
         return bare
     wanted = folded(WRAPPED.sub(r"\1", text))
     named = [label for label, option in options.items() if option and _same_text(wanted, option)]
+    if not named and not _LABELLED.fullmatch(text.strip()):
+        named = [label for label, option in options.items() if option and _bare_words(wanted) == _bare_words(option)]
     if len(named) == 1:
         return named[0]
     both = _LABELLED.fullmatch(WRAPPED.sub(r"\1", text).strip())
@@ -75,10 +79,15 @@ def choice(prediction: str, options: Mapping[str, str], *, strict: bool) -> str 
     return found.answer if found else _mentioned(prediction, options)
 
 
+def _bare_words(text: str) -> str:
+    """Without what a sentence may begin with: "It stays the same" and "stays the same"."""
+    return _FIRST_WORDS.sub("", _words(text).strip())
+
+
 def _mentioned(prediction: str, options: Mapping[str, str]) -> str | None:
     """The one option whose text stands in the completion and is not denied there."""
     words = _DENIED.sub(r" \1_ ", _words(prediction))
-    there = [label for label, text in options.items() if _words(text).strip() and _words(text) in words]
+    there = [label for label, text in options.items() if _bare_words(text) and f" {_bare_words(text)} " in words]
     return there[0] if len(there) == 1 else None
 
 

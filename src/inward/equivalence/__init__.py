@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from inward.equivalence import dates, exact, pool
 from inward.equivalence.expressions import same_latex
-from inward.equivalence.forms import MAX_EXPRESSION, folded, light, plain, unlabelled, visible
+from inward.equivalence.forms import MAX_EXPRESSION, folded, light, plain, unlabelled, visible, worded
 from inward.equivalence.structure import parts, without_lead
 from inward.types import AnswerKind, Outcome
 
@@ -33,7 +33,7 @@ close = pool.close
 """End the processes that compare expressions; the next comparison starts new ones."""
 
 # A number may be given as an expression, 2^3 or 10\sqrt{4}.
-_ALGEBRA = re.compile(r"[0-9)}] ?[-+*/^!]|\\[a-z]|[√π]")
+_ALGEBRA = re.compile(r"[0-9)}] ?[-+*/^!]|- ?[-(]|\\[a-z]|[√π|]")
 
 _AHEAD = 16
 """Answers per process that are under way at once."""
@@ -63,8 +63,11 @@ def same(answer: str, gold: str, kind: AnswerKind) -> bool | None:
     if not canonical(gold, kind):
         return None
     match kind:
-        case "choice" | "text":
+        case "choice":
             return canonical(answer, kind) == canonical(gold, kind)
+        case "text":
+            timed = dates.same_time(answer, gold)
+            return canonical(answer, kind) == canonical(gold, kind) if timed is None else timed
         case "number":
             return _same_number(answer, gold)
         case "latex" | "auto":
@@ -139,7 +142,7 @@ def canonical(answer: str, kind: AnswerKind) -> str:
             return visible(answer).strip(" ()[]{}*.:,")
         case "text":
             dated = dates.read(answer)
-            return "-".join(map(str, dated)) if dated else folded(answer)
+            return "-".join(map(str, dated)) if dated else worded(answer)
         case "latex" | "auto":
             number = exact.read(answer, words=False)
             if number is not None:

@@ -10,6 +10,7 @@ import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from inward.equivalence import units
 from inward.equivalence.forms import light, visible, without_thousands
@@ -40,6 +41,10 @@ _LETTERS = {letter: Fraction(10) ** power for letter, power in (("k", 3), ("m", 
 _SCALE_LETTER = re.compile(r" ?(k|m|mn|b|bn)[ .]*", re.IGNORECASE)
 _MINUS = re.compile(r"\A(?:minus|negative) (?=[0-9.\\$])", re.IGNORECASE)
 _PIECES = re.compile(r"(?<=[A-Za-z.]),? (?:and )?(?=[0-9])")
+# What is written onto a number is a factor unless it is a known unit: 5a, 5x^2.
+_FACTOR = re.compile(r"[A-Za-z](?![A-Za-z])")
+_SHORT_HOURS = re.compile(r"([0-9]+) ?h(?:rs?)? ?([0-9]+) ?m(?:ins?)?\b")
+_FEET_INCHES = re.compile(r"([0-9]+) ?['′] ?([0-9.]+) ?(?:\"|″|'')")
 _BASE = re.compile(r"\(?([0-9A-Za-z]+)\)?_\{?([0-9]{1,2})\}?")
 # A word or several, with powers of units and abbreviations; "x", a factor, is none.
 _ANY_UNIT = re.compile(r"(?! ?[xyzn]\Z)(?!.* [-*/] )[^\d+=<>|{}\[\]\\!~&#@_^]{0,60}(?:(?<=[A-Za-z])\^\{?[23]\}?)?")
@@ -49,6 +54,11 @@ _WRAPPED_UNIT = re.compile(
     r"|( [A-Za-z]+(?:[ /][A-Za-z]+){0,4}(?:\^\{?[23]\}?)?)"
     r"|([A-Za-z]{2,15}(?:/[A-Za-z]{1,15})?(?:\^\{?[23]\}?)?| ?[°¢€£¥₹])"
     r"| ?(\^ ?\{? ?\\circ ?\}?|\\degrees?))[ .]*"
+)
+# "5 or more" is no 5.
+_BOUND = re.compile(
+    r"\b(?:or|and) (?:more|less|fewer|greater|larger|smaller|higher|lower|above|below|over|under|older|younger|longer"
+    r"|shorter|later|earlier|beyond|up)\b(?! than)|\bat (?:least|most)\b"
 )
 _NO_UNIT = frozenset(["and", "or", "sin", "cos", "tan", "log", "ln", "exp", "mod", "pi", "of", "to", "by", "in"])
 
@@ -79,9 +89,18 @@ def read(text: str, *, words: bool) -> Number | None:
     Returns:
         None if the text is no single number.
     """
+    return _read_short(text, words=words) if len(text) <= _MAX_DIGITS else _read(text, words=words)
+
+
+@lru_cache(maxsize=2048)
+def _read_short(text: str, *, words: bool) -> Number | None:
+    return _read(text, words=words)
+
+
+def _read(text: str, *, words: bool) -> Number | None:
     short = len(text) <= _MAX_DIGITS
     currency = "$" if text.count("$") == 1 else ""
-    text = light(text) if short else without_thousands(visible(text).replace("−", "-"))
+    text = light(text) if short else without_thousands(visible(text))
     if short:
         text = _SPACED.sub(lambda match: match[1].replace(" ", ""), text)
     if text[:1] in "mMnN":
@@ -149,6 +168,10 @@ def _tail(text: str, *, words: bool) -> tuple[bool, Unit | None, Fraction | None
     rest = text.strip(" .,;:")
     if not rest:
         return False, None, None
+    if _BOUND.search(rest):
+        return None
+    if words and text == "k":
+        return False, None, _LETTERS["k"]
     per_cent = _PER_CENT.match(rest)
     if per_cent and (per_cent.end() == len(rest) or (words and _ANY_UNIT.fullmatch(rest, per_cent.end()))):
         return True, None, None
@@ -162,7 +185,7 @@ def _tail(text: str, *, words: bool) -> tuple[bool, Unit | None, Fraction | None
             inside += f"^{power[1]}" if power and "^" not in inside else ""
         elif not words and not _is_unit(inside, after_blank=wrapped[3] is None):
             return None
-    elif words and _ANY_UNIT.fullmatch(text):
+    elif words and _ANY_UNIT.fullmatch(text) and not (_FACTOR.match(text) and units.read(rest) is None):
         inside = rest
     else:
         return None
@@ -173,6 +196,7 @@ def _tail(text: str, *, words: bool) -> tuple[bool, Unit | None, Fraction | None
 
 def _compound(text: str) -> Number | None:
     """A quantity in several units: "5 feet 6 inches" is 5.5 feet, "2 hours and 30 minutes" is 2.5 hours."""
+    text = _FEET_INCHES.sub(r"\1 feet \2 inches", _SHORT_HOURS.sub(r"\1 hours \2 minutes", text))
     pieces = _PIECES.split(text)
     if not 2 <= len(pieces) <= 4:
         return None

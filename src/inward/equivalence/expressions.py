@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 from inward.equivalence import dates, exact, pool, relations, structure, units
-from inward.equivalence.forms import MAX_EXPRESSION, folded, is_prose, light, plain, unlabelled, visible
+from inward.equivalence.forms import MAX_EXPRESSION, is_prose, light, plain, unlabelled, visible, worded
 from inward.equivalence.structure import Parts
 
 _MAX_DEPTH = 4
@@ -18,6 +19,9 @@ _UNIT = re.compile(
     r" ?(?:\\(?:text|textrm|mathrm|mbox) ?\{ ?([A-Za-z][A-Za-z /.]{0,40}(?:\^\{?-?[23]\}?)?) ?\}"
     r"(?: ?\^ ?\{?([23])\}?)?| ([A-Za-z]{2,15}))$"
 )
+_ANGLE = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
+_DEGREES = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(?:\^ ?\{? ?\\circ ?\}?|\\degrees?(?![A-Za-z])|°)")
+_BEFORE_I = re.compile(r"(?<=[0-9}]) (?=i(?![A-Za-z]))")
 _NUMBERED_UNIT = re.compile(r"(?<=[0-9}\])])$")
 
 
@@ -44,8 +48,14 @@ def _same(answer: str, gold: str, depth: int) -> bool | None:
         return exact.equal(left, right)
     if unlabelled(plain(answer)) == unlabelled(plain(gold)):
         return True
+    empty = [worded(plain(text)) == "\\emptyset" for text in (answer, gold)]
+    if any(empty):
+        return all(empty)
     if is_prose(plain(gold)):
-        return folded(plain(answer)) == folded(plain(gold))
+        return worded(plain(answer)) == worded(plain(gold))
+    timed = dates.same_time(plain(answer), plain(gold))
+    if timed is not None:
+        return timed
     dated = dates.read(plain(gold))
     if dated is not None:
         return dates.read(plain(answer)) == dated
@@ -53,8 +63,13 @@ def _same(answer: str, gold: str, depth: int) -> bool | None:
     based = exact.same_in_base(answer, gold)
     if based is not None:
         return based
-    answer, gold = _as_intervals(answer, gold)
+    number = right is not None or exact.read(gold, words=False) is not None
+    if number and relations.as_intervals(answer) is not None:
+        return False
+    answer, gold = map(structure.without_label, _as_intervals(answer, gold))
     ours, theirs = (structure.parts(text) for text in (answer, gold))
+    if theirs is not None and theirs.kind in ("list", "set") and relations.as_intervals(answer) is not None:
+        return False
     if theirs is not None and ours is not None and depth < _MAX_DEPTH:
         return _same_parts(ours, theirs, depth + 1)
     for one, other, whole in ((ours, theirs, gold), (theirs, ours, answer)):
@@ -74,7 +89,7 @@ def _as_intervals(answer: str, gold: str) -> tuple[str, str]:
     """Write relations as intervals, on both sides where they speak of the same variable, else where one side does."""
     one, other = relations.as_intervals(answer), relations.as_intervals(gold)
     if one and other:
-        return (one[1], other[1]) if one[0] == other[0] else (answer, gold)
+        return (one[1], other[1]) if one[0] == other[0] or not (one[0] and other[0]) else (answer, gold)
     if one and (gold.startswith(("(", "[")) or "\\cup" in gold):
         return one[1], gold
     if other and (answer.startswith(("(", "[")) or "\\cup" in answer):
@@ -90,7 +105,14 @@ def _same_expression(answer: str, gold: str) -> bool | None:
         return None
     if _TWO_NUMBERS.search(answer) or not answer:
         return False
-    return _compared(answer, gold)
+    return _compared(_in_radians(answer), _in_radians(gold))
+
+
+def _in_radians(text: str) -> str:
+    """Write the degrees that an angle function is taken of as radians; keep an "i" with its factor."""
+    if _ANGLE.search(text):
+        text = _DEGREES.sub(r"(\1\\cdot\\frac{\\pi}{180})", text)
+    return _BEFORE_I.sub("", text)
 
 
 @lru_cache(maxsize=4096)
@@ -117,7 +139,10 @@ def _same_parts(ours: Parts, theirs: Parts, depth: int) -> bool | None:
             return False
         if len(ours.elements) != len(theirs.elements):
             return False
-        return _all(_same(a, b, depth) for a, b in zip(ours.elements, theirs.elements, strict=True))
+        named = structure.by_name(ours.elements) if ours.kind == "list" else ours.elements
+        return _all(_same(a, b, depth) for a, b in zip(named, theirs.elements, strict=True))
+    if theirs.kind == "union" and ours.kind == "list" and all(one[:1] in ("(", "[") for one in ours.elements):
+        ours = dataclasses.replace(ours, kind="union")
     if (theirs.kind == "union") != (ours.kind == "union") or (ours.kind == "ordered" and ours.opening != "("):
         return False
     return _same_sets(ours.elements, theirs.elements, lambda a, b: _same(a, b, depth))

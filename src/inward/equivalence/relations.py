@@ -5,9 +5,40 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from inward.equivalence import exact
+
 _RELATION = re.compile(r"<|>|\\(?:leq|geq|lt|gt|neq|ne)(?![A-Za-z])")
 _ANY = re.compile(r"[<>]|\\(?:leq|geq|lt|gt|neq?|in|approx|equiv|sim|mid)(?![A-Za-z])|[=|{}\[\]:]")
-_JOINT = re.compile(r" ?(?:(?<![A-Za-z\\])(or|and)(?![A-Za-z])|(\\cup|\\lor|\\vee)|(\\cap|\\land|\\wedge)) ?")
+_JOINT = re.compile(
+    r" ?(?:(?<![A-Za-z\\])(or|and)(?![A-Za-z])|(\\cup|\\lor|\\vee)|(\\cap|\\land|\\wedge)"
+    r"|(,)(?: ?(?:or|and)(?![A-Za-z]))?) ?"
+)
+_BUILT = re.compile(
+    r"\\(?:\{|lbrace) ?([A-Za-z])(?: ?\\in ?(?:\\mathbb ?\{?R\}?|R|ℝ))? ?(?:\||\\mid(?![A-Za-z])|:) ?(.*?)"
+    r" ?\\(?:\}|rbrace)"
+)
+_WORDS = tuple(
+    (re.compile(pattern), sign)
+    for pattern, sign in (
+        (r"\\(?:text|textrm|mathrm|mbox) ?\{([a-z ]{2,40})\}", r" \1 "),
+        (r"(?<![A-Za-z])(?:is|are|must be|be) (?=at |more |less |fewer |greater |no |not |[<>]|\\[lg])", " "),
+        (
+            r"(?<![A-Za-z])(?:at least|(?:no|not) (?:less|fewer|smaller|lower) than|(?:greater|more) than or equal to)",
+            r"\\geq ",
+        ),
+        (
+            r"(?<![A-Za-z])(?:at most|(?:no|not) (?:more|greater|larger|higher) than|(?:less|fewer) than or equal to"
+            r"|up to)",
+            r"\\leq ",
+        ),
+        (r"(?<![A-Za-z])(?:(?:more|greater|larger|higher) than|(?:over|above)(?![A-Za-z]))", ">"),
+        (r"(?<![A-Za-z])(?:(?:less|fewer|smaller|lower) than|(?:under|below)(?![A-Za-z]))", "<"),
+        (r"^([^<>=]{1,40}?) or (?:more|greater|above|over|higher|larger)$", r"\\geq \1"),
+        (r"^([^<>=]{1,40}?) or (?:less|fewer|below|under|lower|smaller)$", r"\\leq \1"),
+        (" +", " "),
+    )
+)
+_BOUND = re.compile(r"[<>]|\\[lgn]|than|least|most|more|less|fewer|er\b|above|below|over|under|up to")
 _NAME = re.compile(r"[A-Za-z]|\\(?:theta|alpha|beta|lambda|mu|phi|varphi|epsilon|delta|gamma)(?![A-Za-z])")
 _LETTERS = re.compile(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])")
 _WRITTEN = {"\\leq": "<=", "\\geq": ">=", "\\lt": "<", "\\gt": ">", "\\neq": "!=", "\\ne": "!="}
@@ -30,27 +61,50 @@ class _Range:
 
 
 def as_intervals(text: str) -> tuple[str, str] | None:
-    """The variable, and its intervals joined by unions, of a statement in the form of `forms.light`.
+    """The variable ("" where there is none, "> 5"), and its intervals, of a statement in the form of `forms.light`.
 
     Returns:
         None where the text is no statement about one variable with bounds that hold none.
     """
-    text = text.rstrip(" .,;")
-    if len(text) > _MAX_LENGTH or not _RELATION.search(text):
+    if len(text) > _MAX_LENGTH or not _BOUND.search(text):
         return None
-    joints = {"and" if joint[1] == "and" or joint[3] else "or" for joint in _JOINT.finditer(text)}
+    text = _in_signs(text.strip(" .,;"))
+    if not _RELATION.search(text):
+        return None
+    joints = {_joint(joint) for joint in _JOINT.finditer(text)}
     ranges = [_ranges(piece.strip()) for piece in _JOINT.sub("\n", text).split("\n")]
     if None in ranges or len(joints) > 1:
         return None
     found = [one for several in ranges if several for one in several]
     if len({one.name for one in found}) != 1:
         return None
-    if joints == {"and"}:
+    if joints in ({"and"}, {","}):
         met = _met(found)
-        if met is None:
+        if met is None and joints == {"and"}:
             return None
-        found = [met]
+        if met is not None and (joints == {"and"} or _holds_some(met)):
+            found = [met]
     return found[0].name, " \\cup ".join(one.written() for one in found)
+
+
+def _in_signs(text: str) -> str:
+    r"""Words and sets as relations: "at least 5", "5 or more", "\{x : x > 5\}"."""
+    built = _BUILT.fullmatch(text)
+    if built:
+        text = built[2] if built[1] in built[2] else text
+    for words, sign in _WORDS if re.search("[a-z] ", text) else ():
+        text = words.sub(sign, text)
+    return text.strip()
+
+
+def _joint(joint: re.Match[str]) -> str:
+    return "and" if joint[1] == "and" or joint[3] else "," if joint[4] and joint[0].strip() == "," else "or"
+
+
+def _holds_some(met: _Range) -> bool:
+    """Whether "x > 2, x < 3" leaves anything; of "x > 3, x < 2" either half is meant."""
+    low, high = (exact.read(bound or "", words=False) for bound in (met.low, met.high))
+    return low is None or high is None or low.value is None or high.value is None or low.value < high.value
 
 
 def _met(found: list[_Range]) -> _Range | None:
@@ -65,7 +119,12 @@ def _ranges(text: str) -> list[_Range] | None:
     """Of one relation, such as "x < 2", "2 >= x", "1 < x <= 2" or "x != 3"."""
     signs = [_WRITTEN.get(match[0], match[0]) for match in _RELATION.finditer(text)]
     sides = [side.strip() for side in _RELATION.split(text)]
-    if not 1 <= len(signs) <= 2 or not all(sides) or any(_ANY.search(side) for side in _plain(sides)):
+    unnamed = len(signs) == 1 and not sides[0]
+    if (
+        not 1 <= len(signs) <= 2
+        or not (all(sides) or (unnamed and sides[1]))
+        or any(_ANY.search(side) for side in _plain(sides))
+    ):
         return None
     if len(signs) == 2:
         low, name, high = sides
@@ -75,7 +134,7 @@ def _ranges(text: str) -> list[_Range] | None:
             low, high, signs = high, low, [sign.replace(">", "<") for sign in signs[::-1]]
         return [_Range(name, low, "[" if "=" in signs[0] else "(", high, "]" if "=" in signs[1] else ")")]
     (left, right), sign = sides, signs[0]
-    if not _is_variable(left, right):
+    if not unnamed and not _is_variable(left, right):
         left, right, sign = right, left, sign.translate(str.maketrans("<>", "><"))
         if not _is_variable(left, right):
             return None

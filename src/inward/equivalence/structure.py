@@ -26,6 +26,8 @@ _LEAD = re.compile(
     r"((?:[A-Za-z]|\\[A-Za-z]+)(?:_(?:\{\w{1,9}\}|\w))?'*(?:\([A-Za-z0-9, ]{1,12}\))?"
     r"|\([A-Za-z](?:, ?[A-Za-z]){1,5}\)) ?(?:=|\\in(?![A-Za-z])) ?"
 )
+_POINT = re.compile(r"^[A-Z](?:_?[0-9])?'* ?(?=\([^()]*,[^()]*\)$)")
+_TURNED = re.compile(r"([\[\](])([^\[\]()]+,[^\[\]()]+)([\[\])])")
 _EQUALS = re.compile(r"=|<|>|\\(?:leq|geq|neq?|lt|gt|approx|equiv|sim|in)(?![A-Za-z])")
 
 
@@ -68,12 +70,36 @@ def without_lead(answer: str, gold: str) -> tuple[str, str]:
     r"""Leave the name out of "x = 5", "f(x) = 5", "(x, y) = (1, 2)", "x \in [1, 2]" unless they differ."""
     one, other = _lead(answer), _lead(gold)
     if one and other:
-        return (one[1], other[1]) if one[0] == other[0] and not _has_relation(one[1] + other[1]) else (answer, gold)
+        alike = one[0] == other[0] or _is_function_value(one[0], other[0])
+        return (one[1], other[1]) if alike and not _has_relation(one[1] + other[1]) else (answer, gold)
     if one and not _has_relation(gold):
         return one[1], gold
     if other and not _has_relation(answer):
         return answer, other[1]
     return answer, gold
+
+
+def _is_function_value(one: str, other: str) -> bool:
+    """Whether two names are y and f(x)."""
+    return {one[-1] == ")", other[-1] == ")"} == {True, False} and (one == "y" or other == "y")
+
+
+def by_name(elements: tuple[str, ...]) -> tuple[str, ...]:
+    """Put "y = 2, x = 1" in the order of its names; anything else stays."""
+    leads = [_lead(element) for element in elements]
+    names = [lead[0] for lead in leads if lead]
+    if len(set(names)) < len(elements) or not all(len(name) == 1 for name in names):
+        return elements
+    return tuple(element for _, element in sorted(zip(names, elements, strict=True)))
+
+
+def without_label(text: str) -> str:
+    """Leave the name of a point out, P(1, 2), and write [1, 2[ as [1, 2)."""
+    text = _POINT.sub("", text)
+    turned = _TURNED.fullmatch(text)
+    if turned and (turned[1] == "]" or turned[3] == "["):
+        text = f"{'(' if turned[1] == ']' else turned[1]}{turned[2]}{')' if turned[3] == '[' else turned[3]}"
+    return text
 
 
 def _lead(text: str) -> tuple[str, str] | None:
