@@ -56,7 +56,8 @@ _ALL_BACK = re.compile(
     re.IGNORECASE,
 )
 _CALLED_WRONG = re.compile(
-    rf"[\s}})$*\\]{{1,6}}(?:is|was|would\s+be)\s+(?:{_WRONG}|not\s+(?:right|correct))", re.IGNORECASE
+    rf"[\s}})$*\\]{{1,6}}(?:is|was|would\s+be)\s+(?:{_WRONG}|not\s+(?:right|correct|(?:the|our|my)\s+answer))",
+    re.IGNORECASE,
 )
 
 
@@ -134,6 +135,11 @@ def taken_back(text: str, labels: tuple[str, ...], *, brief: bool) -> dict[str, 
         elif match["after"] or brief:
             last[match["after"] or match["brief"]] = match.start("after" if match["after"] else "brief")
     return last
+
+
+def denied(text: str, place: Range) -> bool:
+    """Whether what stands there is denied before it or after it: "not 5", "5 is wrong"."""
+    return negated(text, place[0]) or _CALLED_WRONG.match(text, place[1]) is not None
 
 
 def negated(text: str, start: int) -> bool:

@@ -34,6 +34,7 @@ ALGEBRA = re.compile(
     r"\\(?:sqrt|pi|cdot|times|binom|log|ln|sin|cos|tan|pm|infty)(?![A-Za-z])|[0-9)}]!|[√π±|]"
     r"|(?<![A-Za-z])\^(?!\s?\{?\s?\\circ)|[0-9][a-z](?![A-Za-z])"
 )
+CONTENT = re.compile(r"\w|\\[a-z{]")
 # Words that make mathematics part of a sentence.
 PROSE = re.compile(
     r"(?<!\\)\b(?:the|is|are|was|so|we|it|get|have|has|thus|hence|therefore|answer|gives?|equals?|that|this|then|because|which"

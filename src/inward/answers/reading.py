@@ -7,10 +7,11 @@ import re
 from collections.abc import Sequence
 
 from inward.answers.bounds import whole
-from inward.answers.doubt import label_patterns, negated, taken_back
+from inward.answers.doubt import denied, label_patterns, negated, taken_back
 from inward.answers.numbers import all_numbers, decided, number_places, plain, read_number
 from inward.answers.places import (
     ALGEBRA,
+    CONTENT,
     HASHES,
     LABELS,
     MATHS,
@@ -88,7 +89,7 @@ def _find_number(text: str, strict: bool) -> FoundAnswer | None:
         place = read_number(text, numbers, start, stop)
         if place is not None:
             return _number_at(text, decided(text, numbers, place))
-    place = None if strict else next((one for one in reversed(numbers) if not negated(text, one[0])), None)
+    place = None if strict else next((one for one in reversed(numbers) if not denied(text, one)), None)
     return _number_at(text, place and decided(text, numbers, place))
 
 
@@ -120,7 +121,13 @@ def _expression(text: str, start: int) -> Range | None:
     """Where the statement is an expression and more than a number: "x^2 + 1", "(1, 2)", "$3$, $4$"."""
     start, stop = trim(text, *statement(text, start))
     stated = WRAPPED.sub("", text[start:stop])
-    if PROSE.search(stated) or not _MORE_THAN_A_NUMBER.search(stated) or _ASIDE.search(stated):
+    # The answer may stand on the lines after "\\[".
+    if (
+        not CONTENT.search(stated)
+        or PROSE.search(stated)
+        or not _MORE_THAN_A_NUMBER.search(stated)
+        or _ASIDE.search(stated)
+    ):
         return None
     if "$" in MATHS_BETWEEN_SIGNS.sub("", stated) or not (_SIGN.search(stated) or len(stated) == 1):
         return None

@@ -13,7 +13,19 @@ from dataclasses import dataclass
 from inward.answers import LABELS, FoundAnswer, find
 from inward.answers.doubt import negated, standing
 from inward.answers.numbers import all_numbers
-from inward.answers.places import PHRASE, PROSE, WRAPPED, Range, all_boxes, meant, statement, trim, trim_maths
+from inward.answers.places import (
+    CONTENT,
+    MATHS_BETWEEN_SIGNS,
+    PHRASE,
+    PROSE,
+    WRAPPED,
+    Range,
+    all_boxes,
+    meant,
+    statement,
+    trim,
+    trim_maths,
+)
 from inward.characters import unified
 from inward.cli.labels import bare_label, choice, label_of, options_in
 from inward.equivalence import MAX_EXPRESSION, dates, exact, is_list
@@ -27,6 +39,12 @@ _SIMPLE = re.compile(r"[^\\^{}=]*")
 _ALTERNATIVE = re.compile(r"\b(?:or|no|wait|actually|sorry|mean|rather)\b[^.\n]{0,40}?[0-9]")
 _BOXES_OR = re.compile(r"\}[\s$*,]{0,4}\bor\b[^.\n{}]{0,20}\\boxed\s?\{[^{}]{0,80}\}[^{}]*\Z")
 _EMPTY_BOX = re.compile(r"\\(?:boxed|fbox)\s?\{\s*\}")
+_OPEN_BOX = re.compile(r"(?:\$\$?|\\\(|\\\[)?\s?\\(?:boxed|fbox)\s?\{")
+_LEAD = re.compile(
+    r"(?:=|(?:then|therefore|thus|hence|simply|just|indeed|exactly|now|given\s+by|equal\s+to|as\s+follows)\b[,:]?"
+    r"|[^\W\d_]{2,20}\s?:)\s*",
+    re.IGNORECASE,
+)
 _ANSWER = re.compile(r"\banswer\b", re.IGNORECASE)
 _CONTRAST = re.compile(r",?\s+(?:not|rather than|instead of|and not|but not)\s.*", re.DOTALL)
 _ASIDE = re.compile(r"[,;](?![0-9])(?<!\{,)(?!\\!)|(?<=\w)\s\(")
@@ -34,6 +52,7 @@ _CLAUSE = re.compile(r"[^,;:\n(<>=]{0,60}")
 _WORDS = re.compile(r"\S+")
 _INCHES = re.compile(r"(?<=[0-9])\s?in\.?\Z")
 _CLOSING = re.compile(r"\A(?:\s?(?:\$|\\\)|\\\])|\*\*)+")
+_RATIO = re.compile(r"[0-9.]+ to [0-9.]+")
 _DIGIT = re.compile(r"[0-9]")
 _MATHEMATICS = re.compile(r"[0-9\\=^]")
 _ALGEBRA = re.compile(r"\\[a-z]|[\^!√π]| [-+*/] ?[0-9A-Za-z]|[0-9)][-+*/][0-9(]|-\(|\||[0-9][a-z]\b")
@@ -69,6 +88,8 @@ def expected(gold: str, kind: AnswerKind | None, choices: Mapping[str, str], que
         raise DataError("the gold answer is empty")
     if kind is None or kind == "auto":
         kind = _kind(answer, choices, question)
+    if kind == "latex" and _is_plain_number(answer):
+        kind = "number"
     if kind == "text":
         answer = WRAPPED.sub(r"\1", answer).strip() or answer
     if kind != "choice":
@@ -133,9 +154,13 @@ def _kind(gold: str, choices: Mapping[str, str], question: str) -> AnswerKind:
         return "text"
     if choices or (label in options_in(question)) or re.fullmatch(r"[A-J]", label):
         return "choice"
-    if _SIMPLE.fullmatch(gold) and exact.read(gold, words=True) is not None:
+    if _is_plain_number(gold):
         return "number"
     return "text" if len(gold) <= MAX_EXPRESSION and is_prose(plain(gold)) and "\\" not in plain(gold) else "latex"
+
+
+def _is_plain_number(gold: str) -> bool:
+    return _SIMPLE.fullmatch(gold) is not None and exact.read(gold, words=True) is not None
 
 
 def _number(prediction: str, *, strict: bool) -> str | None:
@@ -257,11 +282,24 @@ def _expression(prediction: str, *, strict: bool, several: bool) -> str | None:
     hashes = _HASHES.split(prediction)
     if len(hashes) > 1 and hashes[-1].strip():
         return _trimmed(hashes[-1].strip().splitlines()[0])
+    prediction = _OPEN_BOX.sub("", prediction)  # none of them is closed
     for stated in _statements(prediction, strict=strict):
-        stated = _trimmed(stated)
-        if stated and not PROSE.search(WRAPPED.sub("", stated)) and _is_maths(stated):
+        stated = _without_lead(_CONTRAST.sub("", stated))
+        if CONTENT.search(stated) and not PROSE.search(WRAPPED.sub("", stated)) and _is_maths(stated):
             return stated
-    return _bare(prediction) or _last(prediction, "latex", strict=strict)
+    bare = _bare(prediction)
+    if bare is not None and not (
+        MATHS_BETWEEN_SIGNS.search(bare) and CONTENT.search(MATHS_BETWEEN_SIGNS.sub("", bare))
+    ):
+        return _without_lead(bare)
+    return _last(prediction, "latex", strict=strict) or bare
+
+
+def _without_lead(text: str) -> str:
+    """Without the markup around an expression, and without what leads to it: "= x", "then x", "Result: x"."""
+    text = _trimmed(text)
+    lead = _LEAD.match(text)
+    return _trimmed(text[lead.end() :]) if lead and CONTENT.search(text, lead.end()) else text
 
 
 def _is_maths(text: str) -> bool:
@@ -271,8 +309,8 @@ def _is_maths(text: str) -> bool:
 def _trimmed(text: str) -> str:
     """Without the markup and the full stop around it, and without one pair of signs of mathematics."""
     start, stop = trim(text, 0, len(text))
-    while stop < len(text) and text[stop] == "!":
-        stop += 1
+    while text[stop:].lstrip(" ").startswith("!"):
+        stop = text.index("!", stop) + 1
     inside = trim_maths(text, start, stop)
     return text[start:stop] if "$" in text[slice(*inside)] else text[slice(*inside)]
 
@@ -320,7 +358,7 @@ def _bare(prediction: str) -> str | None:
         return None
     if len(text) > _MAX_BARE:
         return text if not re.search(r"[A-Za-z]{2}\s+[A-Za-z]{2}", text[:2_000]) else None
-    sentence = PROSE.search(WRAPPED.sub("", text)) and _MATHEMATICS.search(text)
+    sentence = PROSE.search(WRAPPED.sub("", text)) and _MATHEMATICS.search(text) and not _RATIO.fullmatch(text)
     return None if sentence else text
 
 
