@@ -41,6 +41,7 @@ _FRACTIONS = {
     character: unicodedata.normalize("NFKC", character).replace("⁄", "/") for character in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"
 }
 _OTHERS = {"℃": "°C", "℉": "°F"}
+_WRITTEN_LONGER = frozenset((*_RAISED, *_LOWERED, *_FRACTIONS, *_OTHERS))
 _LONGER = re.compile(
     rf"(?P<mixed>(?<=[0-9]) ?)?(?P<fraction>[{''.join(_FRACTIONS)}])|(?P<raised>[{''.join(_RAISED)}]+)"
     rf"|(?P<lowered>[{''.join(_LOWERED)}]+)|(?P<other>[{''.join(_OTHERS)}])"
@@ -49,16 +50,28 @@ _LONGER = re.compile(
 
 def unified(text: str) -> str:
     """The text with plain characters for all others that mean the same."""
+    text, longer = _one_for_one(text)
+    return _LONGER.sub(_written, text) if longer else text
+
+
+def _one_for_one(text: str) -> tuple[str, bool]:
+    """The text with plain characters where they are as many, and whether there are others."""
     if text.isascii():
-        return text
-    return _LONGER.sub(_written, text.translate(_SINGLE))
+        return text, False
+    # Few characters of a long text are not ASCII, and most of them stay: replacing these is faster than a table.
+    foreign = [character for character in set(text) if not character.isascii()]
+    for character in foreign:
+        if _SINGLE[ord(character)] != character:
+            text = text.replace(character, _SINGLE[ord(character)])
+    return text, any(character in _WRITTEN_LONGER for character in foreign)
 
 
 def place_in(text: str, start: int, stop: int) -> tuple[int, int]:
     """Where the characters from `start` to `stop` of `unified(text)` come from in the text."""
-    if text.isascii():
+    text, longer = _one_for_one(text)
+    if not longer:
         return start, stop
-    changes = list(_changes(text.translate(_SINGLE)))
+    changes = list(_changes(text))
     return _before(changes, start, end=False), _before(changes, stop, end=True)
 
 

@@ -102,6 +102,25 @@ def test_runs_that_differ_in_their_seed_are_one_group(runs: list[Path]):
     assert found["start"]["metrics"]["greedy_accuracy"]["value"] == 0.5
 
 
+def test_seeds_of_one_method_are_set_against_each_other_where_that_is_asked_for(runs: list[Path], tmp_path: Path):
+    together = compared(*runs[:2])
+    assert [len(group["runs"]) for group in together["groups"]] == [2] and "--each" in together["warnings"][0]
+    page = tmp_path / "each.html"
+    found = compared(*runs[:2], "--each", "--out", page)
+    assert [group["label"] for group in found["groups"]] == [
+        "rlif self_certainty, seed 1",
+        "rlif self_certainty, seed 2",
+    ]
+    first, second = (group["runs"][0] for group in found["groups"])
+    # 7/8 against 5/8: two problems turned right, none wrong.
+    assert first["from_first"] is None and second["from_first"]["greedy_accuracy"]["value"] == 0.25
+    assert (second["flips_from_first"]["gained"], second["flips_from_first"]["lost"]) == (2, 0)
+    assert found["warnings"] == [] and "rlif self_certainty, seed 2" in page.read_text(encoding="utf-8")
+    # Runs of one label are told apart by their folders.
+    again = write(tmp_path / "again", manifest(1), before=items(4), after=items(6))
+    assert [group["label"] for group in compared(runs[0], again, "--each")["groups"]] == ["a", "again"]
+
+
 def test_differences_are_paired_to_the_start_and_to_the_first_group_seed_by_seed(runs: list[Path]):
     others = [*runs, write(runs[0].parent / "gold2", manifest(2, "gold"), after=items(8))]
     first, gold = compared(*others)["groups"]

@@ -48,8 +48,10 @@ _SETTLED = re.compile(
 )
 _FOLLOWING = re.compile(r"[\s$*)\\%]{0,3}([^\W\d_]{1,14})")
 _NEAR = 64
+# The first letter stands before the rest so that a search skips to it.
 _ANEW = re.compile(
-    r"(?:\b(?:no|wait|actually|sorry|oops|hmm|correction|scratch\s+that)\b[\s,.;:!—–-]{1,4}){1,4}", re.IGNORECASE
+    r"(?:[NnWwAaSsOoHhCc](?<!\w.)(?i:(?<=n)o|(?<=w)ait|(?<=a)ctually|(?<=s)orry|(?<=o)ops|(?<=h)mm|(?<=c)orrection"
+    r"|(?<=s)cratch\s+that)\b[\s,.;:!—–-]{1,4}){1,4}"
 )
 _ALL_BACK = re.compile(
     rf"{_ANEW.pattern}(?:that|this|it|which)(?:['’]s|\s+is|\s+was)\s+(?:{_WRONG}|not\s+(?:right|correct)|a\s+mistake)[\s.!]*\Z",
@@ -124,11 +126,11 @@ def label_patterns(labels: tuple[str, ...]) -> LabelPatterns:
     )
 
 
-def taken_back(text: str, labels: tuple[str, ...], *, brief: bool) -> dict[str, int]:
-    """Where each label is last called wrong; `brief` counts "C: no", which may also be an option and its text."""
+def taken_back(text: str, labels: tuple[str, ...], *, brief: bool, start: int = 0) -> dict[str, int]:
+    """Where each label is last called wrong from `start` on; `brief` counts "C: no", which may also be an option."""
     patterns = label_patterns(labels)
     last: dict[str, int] = {}
-    for match in patterns.taken_back.finditer(text):
+    for match in patterns.taken_back.finditer(text, start):
         if match["before"]:
             for label in patterns.label.finditer(text, *match.span("before")):
                 last[label[0]] = label.start()

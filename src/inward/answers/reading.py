@@ -17,6 +17,7 @@ from inward.answers.places import (
     MATHS,
     MATHS_BETWEEN_SIGNS,
     PROSE,
+    WINDOW,
     WRAPPED,
     FoundAnswer,
     Range,
@@ -176,9 +177,16 @@ def _committed(
         while correction:
             place = correction.span(1)
             correction = doubt.corrected.match(text, place[1])
-        back = taken_back(text, tuple(labels), brief=brief) if back is None else back
         label = text[slice(*place)]
-        if back.get(label, -1) < place[0] and (label.isalpha() or not negated(text, place[0])):
+        if not label.isalpha() and negated(text, place[0]):
+            continue
+        if back is None:
+            # Most often the last candidate stands, and only what follows it can take it back.
+            near = taken_back(text, tuple(labels), brief=brief, start=max(0, place[0] - WINDOW))
+            if near.get(label, -1) < place[0]:
+                return place, 0
+            back = taken_back(text, tuple(labels), brief=brief)
+        if back.get(label, -1) < place[0]:
             return place, 0
     return None, 0
 

@@ -307,12 +307,15 @@ def compare(
     out: Annotated[
         Path | None, typer.Option("--out", help="Write the comparison as a page of HTML to this file.")
     ] = None,
+    each: Annotated[
+        bool, typer.Option("--each", help="Every run by itself, also seeds of one method, against the first run given.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Set checkpoints side by side: metrics, paired differences and costs."""
+    """Set checkpoints side by side: metrics, paired differences and costs; seeds of one method are one column."""
     from inward.cli import comparing
 
-    comparing.compare(folders, out, as_json=as_json)
+    comparing.compare(folders, out, each=each, as_json=as_json)
 
 
 @app.command()

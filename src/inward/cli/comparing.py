@@ -41,14 +41,14 @@ OF_EITHER = ("entropy", "length", "truncated_rate")
 """Of the samples, but of the greedy traces where there are none."""
 
 
-def compare(paths: Sequence[Path], out: Path | None, *, as_json: bool) -> None:
+def compare(paths: Sequence[Path], out: Path | None, *, each: bool, as_json: bool) -> None:
     """Print the comparison of some run folders, and write it as a page where `out` says.
 
     Raises:
         SettingsError: A folder is given twice, or two share no problem or were judged with other settings.
         RunFolderError: A folder is no run folder, or its run was not judged or has not come to its end.
     """
-    data = compared(paths, page=out is not None)
+    data = compared(paths, each=each, page=out is not None)
     if out is not None:
         write_atomic(out, compare_page.render(data).encode("utf-8"))
     if as_json:
@@ -67,11 +67,12 @@ def _holds(data: Comparison) -> str:
     return f": the tables, and {asked} with the answers of the runs side by side, changed ones first"
 
 
-def compared(paths: Sequence[Path], *, page: bool = False) -> Comparison:
+def compared(paths: Sequence[Path], *, each: bool = False, page: bool = False) -> Comparison:
     """Read, check and compare; see `compare`.
 
     Args:
         paths: The run folders.
+        each: Whether every run stands by itself; else runs that differ in their seed alone stand together.
         page: Whether the questions are wanted, too.
     """
     _refuse_twice(paths)
@@ -80,7 +81,7 @@ def compared(paths: Sequence[Path], *, page: bool = False) -> Comparison:
     everything = alike([*given, *before])
     runs, start = everything[: len(given)], everything[-1] if before else None
     withheld = _withheld(everything)
-    grouped = _grouped(runs)
+    grouped = _grouped(runs, each=each)
     groups = [
         Group(label=label, runs=[_run(one, start, grouped[0][1] if position else (), withheld) for one in members])
         for position, (label, members) in enumerate(grouped)
@@ -96,7 +97,7 @@ def compared(paths: Sequence[Path], *, page: bool = False) -> Comparison:
         groups=groups,
         pass_k=ks.pop() if len(ks) == 1 else None,
         withheld=withheld,
-        warnings=[*_narrowed(given, runs), *_warnings(runs, start)],
+        warnings=[*_narrowed(given, runs), *_warnings(runs, start), *_merged(grouped)],
         explored=together(_answered(runs)) if page else None,
     )
 
@@ -133,11 +134,11 @@ def _kept(metrics: Estimates, withheld: Mapping[str, str]) -> Estimates:
     return {key: value for key, value in metrics.items() if key not in withheld}
 
 
-def _grouped(runs: Sequence[Checkpoint]) -> list[tuple[str, list[Checkpoint]]]:
-    """Runs that differ in their seed alone, under the label of what they are, in the order given."""
+def _grouped(runs: Sequence[Checkpoint], *, each: bool) -> list[tuple[str, list[Checkpoint]]]:
+    """Runs that differ in their seed alone, or each run, under the label of what they are, in the order given."""
     found: dict[str, list[Checkpoint]] = {}
-    for run in runs:
-        found.setdefault(_kind(run), []).append(run)
+    for position, run in enumerate(runs):
+        found.setdefault(str(position) if each else _kind(run), []).append(run)
     groups = [sorted(members, key=lambda run: run.folder.manifest.seed) for members in found.values()]
     labels = [_label(members) for members in groups]
     return [
@@ -245,6 +246,11 @@ def _narrowed(given: Sequence[Checkpoint], runs: Sequence[Checkpoint]) -> Iterat
             f"not all runs were judged on the same problems ({judged}): every metric and difference is of the "
             f"{counted(len(runs[0].items), 'problem')} that all of them share"
         )
+
+
+def _merged(grouped: Sequence[tuple[str, Sequence[Checkpoint]]]) -> Iterator[str]:
+    if len(grouped) == 1 and len(grouped[0][1]) > 1:
+        yield "all runs differ in their seed alone and stand together: --each sets them against each other"
 
 
 def _warnings(runs: Sequence[Checkpoint], start: Checkpoint | None) -> Iterator[str]:

@@ -116,7 +116,9 @@ def extracted(prediction: str | None, task: Expected, *, strict: bool) -> str | 
     """
     if prediction is None or not visible(prediction):
         return None
-    prediction = unified(_EMPTY_BOX.sub("", prediction[slice(*meant(prediction))]))
+    prediction = unified(prediction[slice(*meant(prediction))])
+    if "box" in prediction:
+        prediction = _EMPTY_BOX.sub("", prediction)
     if task.kind != "choice" and visible(prediction) == visible(task.gold):
         return task.gold
     if _BOXES_OR.search(prediction) and not is_list(task.gold):
@@ -282,7 +284,8 @@ def _expression(prediction: str, *, strict: bool, several: bool) -> str | None:
     hashes = _HASHES.split(prediction)
     if len(hashes) > 1 and hashes[-1].strip():
         return _trimmed(hashes[-1].strip().splitlines()[0])
-    prediction = _OPEN_BOX.sub("", prediction)  # none of them is closed
+    if "box" in prediction:
+        prediction = _OPEN_BOX.sub("", prediction)  # none of them is closed
     for stated in _statements(prediction, strict=strict):
         stated = _without_lead(_CONTRAST.sub("", stated))
         if CONTENT.search(stated) and not PROSE.search(WRAPPED.sub("", stated)) and _is_maths(stated):
