@@ -16,11 +16,10 @@ if TYPE_CHECKING:
     from inward.answers import AnswerSettings
     from inward.confidence import CONFIDENCE
     from inward.errors import DataError, InwardError, ModelError, NoPairsError, RunFolderError, SettingsError
-    from inward.models import ModelSettings, Policy, load
+    from inward.models import Policy, load
     from inward.rank import PairSettings
     from inward.runs import RunFolder
-    from inward.sample import SamplingSettings
-    from inward.train import LoraSettings, PreferenceSettings
+    from inward.settings import LoraSettings, ModelSettings, PreferenceSettings, SamplingSettings
     from inward.types import (
         Choice,
         Estimate,
@@ -111,11 +110,10 @@ _HOME = {
     "answers": ("AnswerSettings",),
     "confidence": ("CONFIDENCE",),
     "errors": ("DataError", "InwardError", "ModelError", "NoPairsError", "RunFolderError", "SettingsError"),
-    "models": ("ModelSettings", "Policy", "load"),
+    "models": ("Policy", "load"),
     "rank": ("PairSettings",),
     "runs": ("RunFolder",),
-    "sample": ("SamplingSettings",),
-    "train": ("LoraSettings", "PreferenceSettings"),
+    "settings": ("LoraSettings", "ModelSettings", "PreferenceSettings", "SamplingSettings"),
 }
 """Where the public names are defined; those that stand in no list are records of `inward.types`."""
 

@@ -6,19 +6,15 @@ others. To use a measure of your own, pass the function.
 """
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from inward.batch import TokenSignals
+from inward.types import LengthNorm
 
 Measure = Callable[[TokenSignals, Tensor], Tensor]
-
-LengthNorm = Literal["mean", "sum"]
-"""Whether a measure of a whole completion is averaged over its tokens, or summed. The two order traces alike only where
-lengths are equal; a sum favours short completions where the signal is negative, and long ones where it is positive."""
 
 
 def _mean(
@@ -69,8 +65,6 @@ CONFIDENCE: dict[str, Measure] = {
     "self_certainty": self_certainty,
 }
 
-FULL_DISTRIBUTION = ("neg_entropy", "self_certainty")
-"""Measures that need the probability of every token of the vocabulary, not only of the most probable ones."""
 
 OptionMeasure = Callable[[Tensor, Tensor], Tensor]
 

@@ -19,10 +19,10 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from inward.answers import AnswerSettings
 from inward.errors import InwardError, SettingsError
 from inward.evaluate import Decoding
-from inward.methods import calibrating, probing, rlif, rlsc, rlsf
-from inward.models import ModelSettings
+from inward.methods.settings import calibrating, probing, rlif, rlsc, rlsf
+from inward.settings import ModelSettings
+from inward.settings.trainer import Tracker, check_trackers
 from inward.tasks.formats import Format
-from inward.train.trainer import Tracker, check_trackers
 
 T = TypeVar("T")
 

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 from inward import models
 from inward.errors import ModelError, SettingsError
-from inward.models import ModelSettings
+from inward.settings import ModelSettings
 
 SHARD_BYTES = 4 * 10**9
 """Most bytes in a file of weights, unless a single tensor is larger: what a mix holds in memory at once."""

@@ -6,13 +6,11 @@ RLSC (arXiv 2506.06395) raises F(p) = E_{y~p}[p(y)], the probability that two sa
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-WeightKind = Literal["sequence", "length_normalised", "answer", "none"]
+from inward.types import WeightKind
 
 
 def confidence_weight(

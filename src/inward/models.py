@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from jinja2 import TemplateError
@@ -26,6 +26,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from inward.errors import DataError, ModelError, SettingsError
+from inward.settings import ModelSettings
 from inward.types import Prompt
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt", "*.py", "*.bin")
@@ -39,31 +40,6 @@ TOKENIZER_FILES = (
     "*.model",
     "generation_config.json",
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelSettings:
-    """How a model is loaded and how text prompts are shown to it."""
-
-    device: str = "auto"
-    """`auto` takes CUDA, then MPS, then CPU."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """`auto`: the checkpoint's own on an accelerator, float32 on CPU."""
-    revision: str | None = None
-    """Branch, tag or commit of a hub model."""
-    chat_template: Literal["auto", "always", "never"] = "auto"
-    """Whether a text prompt becomes a user turn; `auto`: where the tokenizer has a template."""
-    allow_pickle: bool = False
-    """Load weights that are not safetensors. Unpickling runs code: only for files you trust."""
-    trust_remote_code: bool = False
-    """Run Python code that comes with the model. Only for models you trust."""
-
-    def __post_init__(self) -> None:
-        if self.device != "auto":
-            try:
-                torch.device(self.device)
-            except RuntimeError as error:
-                raise SettingsError(f"device {self.device!r} is unknown: use auto, cpu, cuda, cuda:0 or mps") from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,11 @@ from typing import Literal
 
 AnswerKind = Literal["auto", "number", "latex", "choice", "text"]
 """What a final answer looks like; `auto` finds out (see `inward.answers`)."""
+LengthNorm = Literal["mean", "sum"]
+"""Whether a measure of a whole completion is averaged over its tokens, or summed. The two order traces alike only where
+lengths are equal; a sum favours short completions where the signal is negative, and long ones where it is positive."""
+WeightKind = Literal["sequence", "length_normalised", "answer", "none"]
+"""What weighs a completion that is trained on (see `inward.losses.confidence_weight`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,8 @@ import inspect
 import pytest
 import torch
 
-from inward.train.preference import OWNED, exact_ids_collator
+from inward.settings.preference import OWNED
+from inward.train.preference import exact_ids_collator
 
 
 def test_the_collator_hands_over_the_traces_own_ids():
@@ -121,9 +122,9 @@ def test_owned_fields_of_the_other_trainers_exist():
     from trl.trainer.reward_config import RewardConfig
     from trl.trainer.rloo_config import RLOOConfig
 
-    from inward.train.group_policy import OWNED as GROUP_POLICY
-    from inward.train.group_policy import OWNED_GRPO
-    from inward.train.reward_model import OWNED as REWARD_MODEL
+    from inward.settings.group_policy import OWNED as GROUP_POLICY
+    from inward.settings.group_policy import OWNED_GRPO
+    from inward.settings.reward_model import OWNED as REWARD_MODEL
 
     assert set(REWARD_MODEL) <= set(RewardConfig.__dataclass_fields__)
     assert set(GROUP_POLICY) <= set(GRPOConfig.__dataclass_fields__) & set(RLOOConfig.__dataclass_fields__)

@@ -16,7 +16,7 @@ from inward.cli.judge import _asking, judge_reward, sampling_params
 from inward.config import EvaluationSettings
 from inward.models import ModelSettings
 from inward.runs import RunFolder
-from inward.score import forward_signals
+from inward.score.by_model import forward_signals
 from inward.train import load_reward_model, sequence_rewards
 from inward.types import EvalItem, JudgedTrace, Message, Outcome, Prompt, ScoredGroup, Source
 

@@ -7,7 +7,7 @@ from inward import models
 from inward.batch import SIGNALS
 from inward.models import ModelSettings
 from inward.sample import SamplingSettings, sample
-from inward.score import forward_signals
+from inward.score.by_model import forward_signals
 from inward.types import Prompt
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]

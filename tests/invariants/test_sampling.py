@@ -17,7 +17,7 @@ from inward.errors import DataError, SettingsError
 from inward.models import ModelSettings
 from inward.sample import SamplingSettings, fitting, probe, sample
 from inward.sample import decode as decoding_module
-from inward.score import forward_signals
+from inward.score.by_model import forward_signals
 from inward.signals import completion_logits
 from inward.types import FinishReason, Prompt, Source
 

@@ -15,7 +15,8 @@ from inward.confidence import OPTION_CONFIDENCE
 from inward.errors import DataError, ModelError, SettingsError
 from inward.models import ModelSettings, Policy, decode, encode, token_ends
 from inward.sample import SamplingSettings, probe
-from inward.score import label_ids, score
+from inward.score import score
+from inward.score.by_model import label_ids
 from inward.types import FinishReason, Prompt, ScoredTrace, Source, Span, Trace, TraceGroup
 
 QUESTION = "Where do fish swim?\nSelect one of the following:\nA. tree\nB. pond\nC. sky\n"

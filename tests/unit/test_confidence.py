@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from inward.batch import collate, span_mask, spread
-from inward.confidence import CONFIDENCE
+from inward.confidence import CERTAINTY, CONFIDENCE, OPTION_CONFIDENCE
+from inward.errors import SettingsError
+from inward.settings.measures import CERTAINTIES, MEASURES, OPTION_MEASURES, check_confidence
 from inward.types import Span, TraceSignals
 
 LONG = TraceSignals(
@@ -46,3 +48,16 @@ def test_spread_undoes_collate():
     short, long = spread(collate([SHORT, LONG]))
     assert short.disparity == SHORT.disparity
     assert long.entropy == LONG.entropy
+
+
+def test_the_names_that_settings_know_are_those_of_the_functions():
+    assert (*CONFIDENCE,) == MEASURES
+    assert (*OPTION_CONFIDENCE,) == OPTION_MEASURES
+    assert (*CERTAINTY,) == CERTAINTIES
+
+
+def test_a_measure_put_beside_ours_is_known(monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(SettingsError, match="mine"):
+        check_confidence("mine")
+    monkeypatch.setitem(CONFIDENCE, "mine", CONFIDENCE["mean_logprob"])
+    check_confidence("mine")

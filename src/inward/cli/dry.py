@@ -24,8 +24,9 @@ from inward.config import METHODS, EvaluationSettings, PromptSettings, RunConfig
 from inward.errors import ModelError
 from inward.methods import rlif, rlsc, rlsf
 from inward.methods.start import Start
-from inward.models import ModelSettings, Policy
-from inward.sample.local import PAPER_NEW_TOKENS
+from inward.models import Policy
+from inward.settings import ModelSettings
+from inward.settings.sampling import PAPER_NEW_TOKENS
 from inward.train import (
     LoraSettings,
     check_group_policy,

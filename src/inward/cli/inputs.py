@@ -18,10 +18,10 @@ from inward.config import EvaluationSettings, PromptSettings
 from inward.equivalence import grade
 from inward.errors import DataError, ModelError
 from inward.methods.rlif import Gold
-from inward.methods.rlsf import Start
-from inward.models import ModelSettings
+from inward.methods.start import Start
 from inward.runs import digest, hash_folder
 from inward.sample import check_prompts, refuse_long
+from inward.settings import ModelSettings
 from inward.tasks.formats import FORMATS, Format
 from inward.types import Artifact, Manifest, Outcome, Problem, Prompt
 

@@ -12,11 +12,12 @@ from inward.cli import inputs
 from inward.config import EvaluationSettings
 from inward.errors import DataError, RunFolderError, SettingsError
 from inward.methods.calibrating import check_reference, recalibrated
-from inward.methods.rlsf import Start
-from inward.models import ModelSettings, Policy, check_same_tokens
+from inward.methods.start import Start
+from inward.models import Policy, check_same_tokens
 from inward.runs import Records, RunFolder, hash_folder
 from inward.sample import SamplingSettings, check_prompts, refuse_long, sample
 from inward.score import score
+from inward.settings import ModelSettings
 from inward.types import (
     EvalItem,
     EvalReport,

@@ -14,7 +14,7 @@ from inward.cli.judge import judge
 from inward.cli.summary import working
 from inward.config import EvaluateConfig, evaluate_config
 from inward.errors import SettingsError
-from inward.methods.rlsf import Start
+from inward.methods.start import Start
 from inward.runs import RunFolder, hash_folder
 from inward.types import EvalItem, EvalReport, Problem
 

@@ -1,4 +1,7 @@
-"""The stages of RLSF one at a time: each reads records from a run folder and writes records into one."""
+"""The stages of RLSF one at a time: each reads records from a run folder and writes records into one.
+
+Ranking needs no torch, and scoring no model where traces carry their signals: what loads them stands in functions.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,13 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from inward.cli import console, inputs, questions
+from inward.cli import console, questions
 from inward.cli.summary import working, write_summary
 from inward.config import RunConfig, run_config, stored_config
 from inward.errors import RunFolderError, SettingsError
-from inward.methods import rlsf
+from inward.methods import ranking
 from inward.methods.rounds import Round
+from inward.methods.settings.rlsf import Settings
 from inward.methods.start import Start
 from inward.runs import RunFolder, hash_folder
 from inward.types import PreferencePair, ScoredGroup, Trace, TraceGroup
@@ -23,6 +27,9 @@ from inward.types import PreferencePair, ScoredGroup, Trace, TraceGroup
 
 def sample(model: str, prompts: str, out: Path, *, seed: int, config: Path | None, overrides: Sequence[str]) -> None:
     """Write traces into a new run folder."""
+    from inward.cli import inputs
+    from inward.methods import rlsf
+
     cfg = run_config("rlsf", model, config, overrides, questions.task_answers(prompts, None))
     settings = _rlsf(cfg)
     start = inputs.start_from(model, cfg.settings.model)
@@ -37,20 +44,22 @@ def score(folder: Path) -> None:
     """Score the traces of a run folder."""
     with _opened(folder, None, (), 1) as (here, settings):
         start = _start(here.folder, settings) if settings.scores_with_model else None
-        scored = rlsf.score_stage(here.folder.records("traces", TraceGroup), start, here, settings)
+        scored = ranking.score_stage(here.folder.records("traces", TraceGroup), start, here, settings)
     console.note(f"{len(scored)} scored groups in {folder / 'scored'}; next: inward rank {folder}")
 
 
 def rank(folder: Path, out: Path | None, overrides: Sequence[str]) -> None:
     """Turn scored traces into pairs, in the same folder or, under other settings, in another."""
     with _opened(folder, out, overrides, 2) as (here, settings):
-        ranked = rlsf.rank_stage(here.folder.records("scored", ScoredGroup), here, settings)
+        ranked = ranking.rank_stage(here.folder.records("scored", ScoredGroup), here, settings)
     what = "traces" if settings.route == "sft" else "pairs"
     console.note(f"{len(ranked)} {what} in {(out or folder) / settings.ranked}; next: inward train {out or folder}")
 
 
 def train(folder: Path, out: Path | None, overrides: Sequence[str]) -> None:
     """Train on what ranking made, in the same folder or, under other settings, in another."""
+    from inward.methods import rlsf
+
     with _opened(folder, out, overrides, 3) as (here, settings):
         run = here.folder
         start = _start(run, settings)
@@ -66,7 +75,7 @@ def train(folder: Path, out: Path | None, overrides: Sequence[str]) -> None:
 @contextmanager
 def _opened(
     source: Path, out: Path | None, overrides: Sequence[str], num_stages: int
-) -> Iterator[tuple[Round, rlsf.Settings]]:
+) -> Iterator[tuple[Round, Settings]]:
     """The folder to write into: `source` itself, or `out` with what the first `num_stages` stages made copied over.
 
     Settings that the copied stages were made under cannot be changed; the refusal names them.
@@ -114,13 +123,13 @@ def _at(settings: Mapping[str, Any], key: str) -> Any:
     return reduce(lambda table, name: table[name], key.split("."), settings)
 
 
-def _rlsf(cfg: RunConfig) -> rlsf.Settings:
+def _rlsf(cfg: RunConfig) -> Settings:
     """The settings, where they are of one round of training: the stages know no other.
 
     Raises:
         SettingsError: They are of several rounds, or of a baseline that trains nothing.
     """
-    assert isinstance(cfg.settings, rlsf.Settings)
+    assert isinstance(cfg.settings, Settings)
     if cfg.settings.rounds > 1 or cfg.settings.decoding:
         raise SettingsError(
             "one stage at a time there is one round, and it trains: leave out rounds and baseline, or use inward run"
@@ -128,7 +137,9 @@ def _rlsf(cfg: RunConfig) -> rlsf.Settings:
     return cfg.settings
 
 
-def _start(run: RunFolder, settings: rlsf.Settings) -> Start:
+def _start(run: RunFolder, settings: Settings) -> Start:
+    from inward.cli import inputs
+
     start = inputs.start_from(run.manifest.start.name, settings.model)
     if hash_folder(start.path) != run.manifest.start.sha256:
         raise RunFolderError(f"{start.name} is not the model that wrote these traces: its files have changed")

@@ -17,18 +17,17 @@ import math
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from inward.answers import AnswerSettings
 from inward.calibration import TEMPERATURES, Confidences, fit_temperature
-from inward.errors import DataError, ModelError, SettingsError
-from inward.methods.distilling import DistillSettings, check_distill, distill
+from inward.errors import DataError, ModelError
+from inward.methods.distilling import check_distill, distill
+from inward.methods.settings.calibrating import CalibrationSettings, Settings
 from inward.methods.start import Start
-from inward.models import MODEL_FILES, ModelSettings, Policy, check_same_tokens
+from inward.models import MODEL_FILES, Policy, check_same_tokens
 from inward.recalibrate import MEASURE, Recalibration, answer_confidence, vote_share, write
 from inward.runs import Records, RunFolder, from_json, hash_folder
 from inward.sample import SamplingSettings, sample
@@ -43,41 +42,6 @@ FIT = "fit.json"
 
 VOTES_SEED = 1_000_003
 """Added to an evaluation's seed where votes are drawn beside its samples, so that they are other draws."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CalibrationSettings:
-    """What is fitted, and to which votes."""
-
-    method: Literal["temperature", "votes", "reference", "distill"] = "temperature"
-    reference: str | None = None
-    """The other model of `reference`: a folder, a hub id or embedded:NAME."""
-    objective: Literal["mean", "brier"] = "mean"
-    """The temperature makes the mean confidence the mean vote share, or their squared difference least."""
-    num_votes: int = 16
-    """Samples per prompt whose answers are counted."""
-    votes_temperature: float = 1.0
-    """They are sampled at; lower ones agree more, which raises the confidence that is fitted."""
-    max_completion_tokens: int | None = None
-    """None: the model's own `max_new_tokens`, else 256."""
-    batch_rows: int = 256
-    """Traces decoded at once; changes speed and memory only."""
-
-    def __post_init__(self) -> None:
-        if self.num_votes < 2:
-            raise SettingsError(f"num_votes must be at least 2, got {self.num_votes}")
-        if (self.method == "reference") != (self.reference is not None):
-            raise SettingsError("method=reference and a reference model (--reference MODEL) go together")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Settings of `inward calibrate`."""
-
-    model: ModelSettings = ModelSettings()
-    answer: AnswerSettings = AnswerSettings()
-    calibration: CalibrationSettings = CalibrationSettings()
-    distill: DistillSettings = DistillSettings()
 
 
 def check(start: Start, settings: Settings, reference: Start | None) -> None:

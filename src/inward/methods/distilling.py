@@ -15,36 +15,17 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from torch import nn
 
 from inward.errors import DataError
+from inward.methods.settings.calibrating import DistillSettings
 from inward.methods.start import Start
 from inward.runs import RunFolder
-from inward.train import LoraSettings, Samples, SelfConfidenceSettings, check_self_confidence, self_confidence
+from inward.train import Samples, SelfConfidenceSettings, check_self_confidence, self_confidence
 from inward.types import Message, Prompt, ScoredGroup, ScoredTrace
 
 Key = tuple[str | None, tuple[Message, ...] | None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DistillSettings:
-    """How a checkpoint is fine-tuned on the samples that were counted as votes."""
-
-    target: Literal["votes", "samples"] = "votes"
-    """Teach the greedy trace with the answer of every sample, or the samples as they are."""
-    scoring_temperature: float = 1.0
-    """Divides the logits that are trained. Below the temperature of the samples it flattens every token."""
-    steps: int = 20
-    prompts_per_step: int = 8
-    """Each with all its samples."""
-    learning_rate: float = 1e-5
-    weight_decay: float = 0.0
-    batch_rows: int = 8
-    """Samples in one forward and backward pass; changes speed and memory only."""
-    lora: LoraSettings | None = None
-    """None trains every parameter."""
 
 
 def check_distill(settings: DistillSettings, start: Start) -> None:

@@ -17,7 +17,7 @@ from transformers.modeling_utils import PreTrainedModel
 from inward.answers import AnswerSettings
 from inward.diagnose import Decision, StopSettings, decide, history, monitors, support, votes
 from inward.diagnose.ways import voters
-from inward.methods.rlsf import Start
+from inward.methods.start import Start
 from inward.methods.watching import answer_of, sights_of
 from inward.models import Policy, load_model
 from inward.runs import RunFolder

@@ -23,7 +23,6 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -31,29 +30,18 @@ from accelerate.utils import gather_object
 from torch import nn
 
 from inward.answers import AnswerSettings
-from inward.diagnose import Sight, StopSettings, monitors
+from inward.diagnose import Sight, monitors
 from inward.diagnose.findings import MOSTLY_ALPHA
 from inward.diagnose.monitors import transitional_words
 from inward.methods.keeping import Keeping, keeping_of
-from inward.methods.rlsf import Start
+from inward.methods.settings.rlsc import Settings
+from inward.methods.start import Start
 from inward.methods.watching import answer_of, sights_of
-from inward.models import ModelSettings, Policy
+from inward.models import Policy
 from inward.runs import RunFolder
 from inward.sample import SamplingSettings, sample
 from inward.train import Samples, SelfConfidenceSettings, check_self_confidence, self_confidence
 from inward.types import Prompt, TraceGroup
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """RLSC's settings; the sources of the defaults stand in `SelfConfidenceSettings`."""
-
-    model: ModelSettings = ModelSettings()
-    answer: AnswerSettings = AnswerSettings()
-    """For the evaluation, the monitors, the stop and `optim.weight=answer`."""
-    stop: StopSettings | None = StopSettings()
-    """None keeps the last checkpoint and probes none."""
-    optim: SelfConfidenceSettings = SelfConfidenceSettings()
 
 
 def check(start: Start, settings: Settings) -> None:

@@ -30,154 +30,34 @@ Ours besides: `rounds`, the further losses and the stop of `PreferenceSettings`,
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import cast
 
-from inward import rank
-from inward.answers import AnswerSettings
-from inward.confidence import OPTION_CONFIDENCE
-from inward.errors import SettingsError
 from inward.methods import routes
+from inward.methods.ranking import SHARD_PROMPTS, rank_stage, score_stage
 from inward.methods.rounds import Round
+from inward.methods.settings.rlsf import BASELINES, DecodingBaseline, PolicySettings, Settings, TrainedBaseline
 from inward.methods.start import Start
-from inward.models import ModelSettings
-from inward.rank import PairSettings
 from inward.runs import Records, RunFolder
-from inward.sample import SamplingSettings, ServerSettings, check_served, read_key, sample, serving
-from inward.score import check_confidence, score
-from inward.train import (
-    GroupPolicySettings,
-    LoraSettings,
-    PreferenceSettings,
-    RewardModelSettings,
-    TuningSettings,
-    check_preference,
-    check_reward_model,
-    check_tuning,
-)
-from inward.types import PreferencePair, Prompt, ScoredGroup, Trace, TraceGroup
+from inward.sample import read_key, sample, serving
+from inward.train import check_preference, check_reward_model, check_tuning
+from inward.types import PreferencePair, Prompt, Trace, TraceGroup
 
-SHARD_PROMPTS = 32
-"""Prompts per shard: what a killed run may have to sample again."""
-
-TrainedBaseline = Literal["sft", "majority_pairs", "random_pairs"]
-DecodingBaseline = Literal["greedy", "cot_prompt", "cot_decoding", "cot_decoding_sum", "self_consistency"]
-"""The start model's answers, decoded in this way; nothing is trained."""
-
-BASELINES: Mapping[str, Mapping[str, str | None]] = {
-    "sft": {"route": "sft"},
-    "majority_pairs": {"pairs.source": "majority", "pairs.gamma": None},
-    "random_pairs": {"pairs.source": "random"},
-}
-"""Settings that make a run a baseline; gamma is of confidences, and votes that reach the default one are few."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PolicySettings(GroupPolicySettings):
-    """RLOO or GRPO on a reward model. Defaults: those of PPO in RLSF's code, as far as they have a counterpart."""
-
-    estimator: Literal["grpo", "rloo"] = "rloo"
-    """RLOO by default, since the KL term is part of the reward there, as in PPO."""
-    steps: int = 700
-    """RLSF: three passes over the questions; of GSM8K's 7,473, 32 at a time, that is 700. Set 3 * prompts / 32."""
-    prompts_per_step: int = 32
-    """RLSF: 8 traces on a device, 4 times over, each of another question."""
-    group_size: int = 4
-    """PPO has one trace per question and a value model; the other traces stand in for that."""
-    temperature: float = 0.7
-    """RLSF."""
-    max_completion_tokens: int = 256
-    """RLSF."""
-    learning_rate: float = 3e-6
-    """RLSF."""
-    lr_scheduler: str = "linear"
-    """RLSF."""
-    warmup_steps: int = 0
-    """RLSF."""
-    kl: float = 0.05
-    """RLSF."""
-    save_every: int = 50
-    """Steps between the trainer's checkpoints, to resume from; the last one is kept."""
-    lora: LoraSettings | None = LoraSettings()
-    """RLSF. None trains every parameter."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """RLSF's settings; defaults are the authors' recipe."""
-
-    model: ModelSettings = ModelSettings()
-    engine: Literal["local", "server"] = "local"
-    """What writes the traces: the model on this machine, or completions endpoints that serve it."""
-    server: ServerSettings = ServerSettings()
-    """Of the engine `server`."""
-    sampling: SamplingSettings = SamplingSettings()
-    answer: AnswerSettings = AnswerSettings()
-    confidence: str = "answer_disparity"
-    """The measure that ranks traces; a key of `inward.confidence.CONFIDENCE`, or of `OPTION_CONFIDENCE` where
-    answers are choices."""
-    pairs: PairSettings = PairSettings()
-    route: Literal["dpo", "reward_model", "sft"] = "dpo"
-    """`sft`, a baseline: fine-tuning on the surest traces of each prompt."""
-    optim: PreferenceSettings = PreferenceSettings()
-    """Of the route `dpo`."""
-    reward: RewardModelSettings = RewardModelSettings()
-    """Of the route `reward_model`, as the next."""
-    policy: PolicySettings = PolicySettings()
-    tuning: TuningSettings = TuningSettings()
-    """Of the route `sft`."""
-    rounds: int = 1
-    """How often to sample, score, rank and train, each time from the checkpoint of the last (RLSF: once)."""
-    reference: Literal["previous", "start"] = "previous"
-    """Frozen reference of DPO in later rounds: the checkpoint that the round starts from, or the run's start model."""
-    baseline: TrainedBaseline | DecodingBaseline | None = None
-    """Marks the run as a baseline; `--baseline NAME` also sets what makes it one."""
-
-    def __post_init__(self) -> None:
-        check_confidence(self.confidence, self.answer.kind)
-        if self.rounds < 1:
-            raise SettingsError(f"rounds must be at least 1, got {self.rounds}")
-        if self.reference == "start" and self.route != "dpo":
-            raise SettingsError(f"reference=start goes with route=dpo; route={self.route} knows only previous")
-        if self.decoding and self.rounds > 1:
-            raise SettingsError(f"rounds does nothing with baseline={self.baseline}, which trains nothing")
-        self._check_engine()
-        made = {"route": self.route, "pairs.source": self.pairs.source}
-        for key, value in BASELINES.get(self.baseline or "", {}).items():
-            if made.get(key, value) != value:
-                raise SettingsError(f"baseline={self.baseline} needs {key}={value}, got {made[key]}; see --baseline")
-
-    def _check_engine(self) -> None:
-        if self.engine == "local":
-            if self.server.endpoints:
-                raise SettingsError("server.endpoints (--endpoint) does nothing with engine=local; set engine=server")
-            return
-        check_served(self.server, self.confidence)
-        if self.rounds > 1:
-            raise SettingsError(
-                "rounds must be 1 with engine=server: the endpoints serve the start model, and a second round samples "
-                "from the checkpoint of the first"
-            )
-        if self.decoding:
-            raise SettingsError(f"engine=server does nothing with baseline={self.baseline}: judging is done here")
-
-    @property
-    def decoding(self) -> DecodingBaseline | None:
-        """The decoding of a baseline that trains nothing."""
-        return cast("DecodingBaseline", self.baseline) if self.baseline in get_args(DecodingBaseline) else None
-
-    @property
-    def ranked(self) -> str:
-        """The stage that ranking makes: `pairs`, or `surest` for fine-tuning."""
-        return "surest" if self.route == "sft" else "pairs"
-
-    @property
-    def scores_with_model(self) -> bool:
-        """Whether scoring needs the model: the confidence compares options, or traces come without their signals."""
-        return self.confidence in OPTION_CONFIDENCE or (self.engine == "server" and self.server.rescore)
+__all__ = [
+    "BASELINES",
+    "DecodingBaseline",
+    "PolicySettings",
+    "Settings",
+    "TrainedBaseline",
+    "check",
+    "check_key",
+    "rank_stage",
+    "run",
+    "sample_stage",
+    "score_stage",
+    "train_stage",
+]
 
 
 Pairs = Sequence[PreferencePair]
@@ -253,48 +133,6 @@ def _in_shards(
     shared: bool = True,
 ) -> Records[TraceGroup]:
     return here.folder.map(here.at("traces"), prompts, make, TraceGroup, shard_size=SHARD_PROMPTS, shared=shared)
-
-
-def score_stage(
-    traces: Sequence[TraceGroup], start: Start | None, here: Round, settings: Settings
-) -> Records[ScoredGroup]:
-    """Every measure of every trace that is known of it, by a model where `scores_with_model` and it is given."""
-
-    def make(chunk: Sequence[TraceGroup]) -> Iterator[ScoredGroup]:
-        policy = start.policy if start and settings.scores_with_model else None
-        return score(chunk, settings.answer, confidence=settings.confidence, policy=policy)
-
-    return here.folder.map(here.at("scored"), traces, make, ScoredGroup, shard_size=SHARD_PROMPTS)
-
-
-def rank_stage(
-    scored: Records[ScoredGroup], here: Round, settings: Settings
-) -> Records[PreferencePair] | Records[Trace]:
-    """Preference pairs, or the surest traces for the route `sft`."""
-    _warn_of_partial_spans(scored)
-    ranking, seed, kind = settings.pairs, here.drawn, settings.answer.kind
-    if settings.route != "sft":
-        return here.folder.once(
-            here.at("pairs"), lambda: rank.each_pair(scored, ranking, seed=seed, kind=kind), PreferencePair
-        )
-    num = settings.tuning.num_best
-    return here.folder.once(
-        here.at("surest"), lambda: rank.each_surest(scored, ranking, num=num, seed=seed, kind=kind), Trace
-    )
-
-
-def _warn_of_partial_spans(scored: Records[ScoredGroup]) -> None:
-    partial = traces = 0
-    for table in scored.columns(("traces.list.element.answer_partial",)):
-        for groups in table["traces"].chunks:
-            flags = groups.values.field("answer_partial")
-            partial, traces = partial + flags.true_count, traces + len(flags)
-    if partial:
-        warnings.warn(
-            f"{partial} of {traces} traces hold only part of the answer that the model gave when asked; their "
-            "confidence is that of the shared words. Set answer.kind to what the answers are, or answer.partial=false",
-            stacklevel=2,
-        )
 
 
 def train_stage(

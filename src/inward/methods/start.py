@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from inward import models
-from inward.models import ModelSettings, Policy
+from inward.settings import ModelSettings
+
+if TYPE_CHECKING:
+    from inward.models import Policy
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,8 @@ class Start:
     @cached_property
     def policy(self) -> Policy:
         """The loaded model."""
+        from inward import models
+
         return models.load(self.path, self.settings, name=self.name)
 
     def release(self) -> None:

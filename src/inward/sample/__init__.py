@@ -1,15 +1,15 @@
 """Prompts in, groups of traces out."""
 
-from inward.sample.endpoint import ServerSettings, read_key
-from inward.sample.local import SamplingSettings, check_prompts, refuse_long, sample
+from inward.sample.endpoint import read_key
+from inward.sample.local import check_prompts, refuse_long, sample
 from inward.sample.probe import probe
-from inward.sample.server import check_served, serving
+from inward.sample.server import serving
+from inward.settings import SamplingSettings, ServerSettings
 
 __all__ = [
     "SamplingSettings",
     "ServerSettings",
     "check_prompts",
-    "check_served",
     "probe",
     "read_key",
     "refuse_long",

@@ -20,15 +20,14 @@ from pathlib import Path
 
 from inward.answers import AnswerSettings
 from inward.batch import spread
-from inward.confidence import FULL_DISTRIBUTION, OPTION_CONFIDENCE
-from inward.errors import SettingsError
 from inward.forward import sequence_signals
 from inward.models import Policy, decode, evaluating, render, token_ends
 from inward.sample.completions import Reply, Request, Vocabulary, body_of, read_reply
-from inward.sample.endpoint import Endpoints, ServerSettings
+from inward.sample.endpoint import Endpoints
 from inward.sample.local import refuse_long
 from inward.sample.probe import probe, questions_of
 from inward.sample.replies import Replies, key_of
+from inward.settings import ServerSettings
 from inward.types import FinishReason, Prompt, SamplingParams, Source, Trace, TraceGroup, TraceSignals
 
 COMPARED = 4
@@ -53,22 +52,6 @@ class _Row:
     """Of a branch: the first token, its log-probability and its disparity."""
     request: Request | None
     """None where the first token is all that there is room for."""
-
-
-def check_served(settings: ServerSettings, confidence: str) -> None:
-    """Refuse, before any request, what endpoints cannot give.
-
-    Raises:
-        SettingsError: There is no endpoint, or the confidence needs the full distribution.
-    """
-    if not settings.endpoints:
-        raise SettingsError("engine=server has no endpoint; give one, as in --endpoint http://127.0.0.1:8000/v1")
-    if confidence in (*FULL_DISTRIBUTION, *OPTION_CONFIDENCE) and not settings.rescore:
-        raise SettingsError(
-            f"confidence={confidence} needs the probability of every token of the vocabulary, and a server sends only "
-            "the most probable ones; set server.rescore=true to compute it here by a forward pass, or "
-            "confidence=answer_disparity"
-        )
 
 
 @contextmanager

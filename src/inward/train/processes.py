@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from inward.errors import SettingsError
-from inward.models import ModelSettings, pick_device
+from inward.models import pick_device
 from inward.runs.crew import ALONE, Crew
+from inward.settings import ModelSettings
 
 WAIT = timedelta(days=7)
 """For a process that works alone, as where a checkpoint is probed; of one that died the launcher tells the others."""

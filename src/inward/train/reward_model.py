@@ -12,7 +12,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -24,79 +23,21 @@ from transformers.modeling_utils import PreTrainedModel
 
 from inward.errors import DataError, ModelError, SettingsError
 from inward.forward import Sequences, batch_tokens, batches
-from inward.models import ModelSettings, check_folder, evaluating, load_model, load_tokenizer, pick_device
+from inward.models import check_folder, evaluating, load_model, load_tokenizer, pick_device
+from inward.settings import ModelSettings, RewardModelSettings
 from inward.train.interruption import fit
 from inward.train.preference import Training
 from inward.train.processes import steps_per_epoch
 from inward.train.reward import Reward, StepTraces
 from inward.train.trainer import (
-    LoraSettings,
     check_lora,
     open_defaults,
     peft_config,
     quiet,
-    refuse_owned,
     reporter,
 )
 from inward.train.whole import save_trained
 from inward.types import PreferencePair, Trace
-
-OWNED = {
-    "output_dir": "the run folder",
-    "learning_rate": "learning_rate",
-    "num_train_epochs": "num_epochs",
-    "max_steps": "num_epochs",
-    "per_device_train_batch_size": "batch_size",
-    "gradient_accumulation_steps": "gradient_accumulation_steps",
-    "lr_scheduler_type": "lr_scheduler",
-    "warmup_steps": "warmup_steps",
-    "max_length": "max_length",
-    "seed": "--seed",
-    "data_seed": "--seed",
-    "use_cpu": "model.device",
-    "model_init_kwargs": "the settings of the model",
-    "remove_unused_columns": "the method (its columns are exact token ids)",
-    "chat_template_path": "the method (its columns are exact token ids)",
-    "eos_token": "the method (its columns are exact token ids)",
-    "pad_token": "the method (no trace may end with it)",
-    "disable_tqdm": "inward's own progress",
-    "save_strategy": "num_saves",
-    "save_steps": "num_saves",
-}
-"""Fields of TRL's RewardConfig that inward sets, and what the user sets instead."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RewardModelSettings:
-    """A reward model. Defaults: RLSF's code, section 1.5 of the notes."""
-
-    learning_rate: float = 5e-5
-    num_epochs: int = 3
-    batch_size: int = 4
-    gradient_accumulation_steps: int = 1
-    lr_scheduler: str = "linear"
-    warmup_steps: int = 0
-    margin: bool = True
-    """Whether a chosen trace is to exceed a rejected one by exp(gap); else by anything."""
-    max_length: int | None = None
-    """Most tokens of prompt and completion (RLSF: 256). Longer pairs are left out and counted, never cut. None: no
-    limit."""
-    num_saves: int = 10
-    """Checkpoints written during training, to resume from."""
-    lora: LoraSettings | None = LoraSettings()
-    """None trains every parameter; the scalar head is trained in full either way."""
-    trl: Mapping[str, Any] | None = None
-    """Further fields of TRL's RewardConfig, passed through."""
-
-    def __post_init__(self) -> None:
-        if self.learning_rate <= 0:
-            raise SettingsError(f"learning_rate must be above 0, got {self.learning_rate}")
-        for name in ("num_epochs", "batch_size", "gradient_accumulation_steps", "num_saves"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.warmup_steps < 0 or (self.max_length is not None and self.max_length < 2):
-            raise SettingsError("warmup_steps must be at least 0 and max_length at least 2")
-        refuse_owned(self.trl, OWNED)
 
 
 def reward_model(

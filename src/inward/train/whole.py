@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from inward.errors import SettingsError
-from inward.models import ModelSettings, load_model
+from inward.models import load_model
+from inward.settings import LoraSettings, ModelSettings
 from inward.train.processes import is_sharded
-from inward.train.trainer import LoraSettings, peft_config, save
+from inward.train.trainer import peft_config, save
 
 
 def save_trained(

@@ -1,0 +1,1 @@
+"""What a method is asked: one file per method, without torch."""
