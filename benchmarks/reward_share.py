@@ -1,8 +1,10 @@
-"""Share of a GRPO step that the reward takes: `python benchmarks/reward_share.py [--steps 10] [--json]`.
+"""Share of a GRPO step that the reward takes: `python benchmarks/reward_share.py [--steps 10] [--model M] [--json]`.
 
-The embedded base model with its recipe, 32 prompts x 8 traces a step. Timed are the step, the call of the reward in it,
-the monitors (reading answers, and the start model's forward pass for the divergence), and beside it, not counted in the
-step, the plain way to the same reward: one forward pass with the logits of every token.
+The embedded base model with its recipe, 32 prompts x 8 traces a step; or `qwen2.5-0.5b-shape`, random weights, with 1
+prompt of 48 tokens x 8 traces of 16 (about 10 GiB). Timed are the step, the call of the reward in it, the monitors
+(reading answers, and the start model's forward pass for the divergence), and beside it, not counted in the step, the
+plain way to the same reward: one forward pass with the logits of every token. Shares are of the processor's time, which
+other work on the cores changes little, and of the wall clock's (`wall_share_of_step`).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import torch
+from sampling_models import SHAPE, STORY, case_of, shape
 from torch import nn
 
 from inward import organism
@@ -33,15 +36,20 @@ def main() -> None:
     """Train for a few steps and print where the time went; the first step, which warms up, is left out."""
     parser = argparse.ArgumentParser(description="Share of a GRPO step that the reward takes.")
     parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--model", choices=["embedded:base", SHAPE], default="embedded:base")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    seconds = measure(options.steps + 1)
-    step = seconds["step"] - seconds["plain"]
+    with TemporaryDirectory() as folder:
+        wall, spent = measure(options.steps + 1, options.model, Path(folder))
+    shares = {part: spent[part] / (spent["step"] - spent["plain"]) for part in ("reward", "plain", "monitors")}
     result = {
-        "share_of_step": (seconds["reward"] - seconds["monitors"] - seconds["plain"]) / step,
-        "share_of_plain_forward": seconds["plain"] / step,
-        "share_of_monitors": seconds["monitors"] / step,
-        "seconds_per_step": step / options.steps,
+        "model": options.model,
+        "share_of_step": shares["reward"] - shares["monitors"] - shares["plain"],
+        "wall_share_of_step": (wall["reward"] - wall["monitors"] - wall["plain"]) / (wall["step"] - wall["plain"]),
+        "share_of_plain_forward": shares["plain"],
+        "share_of_monitors": shares["monitors"],
+        "seconds_per_step": (wall["step"] - wall["plain"]) / options.steps,
+        "processor_seconds_per_step": (spent["step"] - spent["plain"]) / options.steps,
         "steps": options.steps,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -49,12 +57,23 @@ def main() -> None:
     print(json.dumps(result) if options.json else "\n".join(f"{name}: {value}" for name, value in result.items()))
 
 
-def measure(steps: int) -> dict[str, float]:
-    """Seconds by part, summed over all steps but the first."""
-    settings = run_config("rlif", "embedded:base", None, [f"optim.steps={steps}", "optim.save_every=1000"]).settings
+def measure(steps: int, model: str, folder: Path) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds by part, of the wall clock and of the processor, summed over all steps but the first."""
+    small = (
+        [] if model != SHAPE else ["optim.prompts_per_step=1", "optim.batch_rows=8", "optim.max_completion_tokens=16"]
+    )
+    overrides = [f"optim.steps={steps}", "optim.save_every=1000", *small]
+    settings = run_config("rlif", "embedded:base", None, overrides).settings
     assert isinstance(settings, rlif.Settings)
-    start = load(organism.path("base"), settings.model)
-    prompts = arithmetic.prompts(32 * steps, 0)
+    if model == SHAPE:
+        path, policy = folder / "start", shape()
+        prompts = case_of(SHAPE, policy, STORY, num_prompts=steps, prompt_tokens=48, new_tokens=16).prompts
+        policy.model.save_pretrained(path)
+        policy.tokenizer.save_pretrained(path)
+        del policy
+    else:
+        path, prompts = organism.path("base"), arithmetic.prompts(32 * steps, 0)
+    start = load(path, settings.model)
     monitor = Monitor(
         answers=answers_by_prompt(prompts, settings.answer),
         eos_ids=start.eos_ids,
@@ -71,19 +90,18 @@ def measure(steps: int) -> dict[str, float]:
     intrinsic = IntrinsicReward("self_certainty", certainty("self_certainty"), watch=watch)
     called = type(intrinsic).__call__
     type(intrinsic).__call__ = lambda self, **kwargs: clock.timed("reward", lambda: called(self, **kwargs))
-    with TemporaryDirectory() as work:
-        group_policy(
-            prompts,
-            intrinsic,
-            start=organism.path("base"),
-            work=Path(work),
-            settings=settings.optim,
-            model=settings.model,
-            seed=0,
-            at_checkpoint=lambda step, policy, write: False,
-            progress=clock.step,
-        )
-    return clock.seconds
+    group_policy(
+        prompts,
+        intrinsic,
+        start=path,
+        work=folder / "work",
+        settings=settings.optim,
+        model=settings.model,
+        seed=0,
+        at_checkpoint=lambda step, policy, write: False,
+        progress=clock.step,
+    )
+    return clock.wall, clock.spent
 
 
 @torch.no_grad()
@@ -96,25 +114,29 @@ def plain_forward(policy: nn.Module, traces: StepTraces) -> None:
 
 
 class Clock:
-    """Adds up seconds by part, from the end of the first step on."""
+    """Adds up seconds by part, of the wall clock and of the processor, from the end of the first step on."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self.began: float | None = None
+        self.wall: dict[str, float] = {}
+        self.spent: dict[str, float] = {}
+        self.began: tuple[float, float] | None = None
 
     def step(self, done: int, total: int) -> None:
         """Told at the end of each step."""
+        now = time.perf_counter(), time.process_time()
         if done == 1:
-            self.seconds.clear()
-            self.began = time.perf_counter()
+            self.wall.clear()
+            self.spent.clear()
+            self.began = now
         elif self.began is not None:
-            self.seconds["step"] = time.perf_counter() - self.began
+            self.wall["step"], self.spent["step"] = now[0] - self.began[0], now[1] - self.began[1]
 
     def timed(self, part: str, call: Callable[[], T]) -> T:
         """Call, and add the time to a part."""
-        start = time.perf_counter()
+        wall, spent = time.perf_counter(), time.process_time()
         result = call()
-        self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - start
+        self.wall[part] = self.wall.get(part, 0.0) + time.perf_counter() - wall
+        self.spent[part] = self.spent.get(part, 0.0) + time.process_time() - spent
         return result
 
 

@@ -10,9 +10,16 @@ from inward import forward
 from inward.batch import SIGNALS
 from inward.errors import ModelError
 from inward.forward import completion_logprobs, head_of, sequence_signals
+from inward.forward.prefix import can_share, continuing, windows
 from inward.signals import completion_logits, token_signals
 
 SEQUENCES = [([1, 5, 6], [7, 8, 2]), ([1, 4], [9] * 7), ([1] * 6, []), ([1, 3, 3, 3, 3], [4]), ([3], [5, 6])]
+GROUPS = [
+    *(([1, 5, 6], completion) for completion in ([7, 8, 2], [9], [3] * 9, [])),
+    *(([1, 4], completion) for completion in ([9] * 7, [2])),
+    ([1, 3, 3, 3, 3], [4, 6]),
+]
+"""Two prompts of several completions, and one of one."""
 
 
 def make(**changes):
@@ -55,6 +62,65 @@ def test_every_row_has_the_signals_it_has_alone(model, monkeypatch, tokens, temp
     assert_rows(signals, model, temperature=temperature)
 
 
+@pytest.mark.parametrize("tokens", [1, 12, forward.CPU_BATCH_TOKENS])
+@pytest.mark.parametrize("heads", [1, 2])
+def test_a_prompt_of_several_completions_is_read_once_and_gives_the_signals_of_each_alone(monkeypatch, tokens, heads):
+    model = make(num_key_value_heads=heads)
+    monkeypatch.setattr(forward, "CPU_BATCH_TOKENS", tokens)
+    assert_rows(sequence_signals(model, GROUPS, 0, temperature=0.7), model, GROUPS, 0.7, tolerance=1e-5)
+    assert forward._SHARES[model]
+
+
+def read(model, sequences):
+    """Shapes of what the embedding reads, the comparisons at first use left out."""
+    sequence_signals(model, sequences, 0)
+    shapes = []
+    hook = model.model.embed_tokens.register_forward_hook(lambda module, args, out: shapes.append(tuple(args[0].shape)))
+    sequence_signals(model, sequences, 0)
+    hook.remove()
+    return shapes
+
+
+def test_neither_a_prompt_nor_a_last_token_is_read_for_every_completion(monkeypatch):
+    """Three prompts, the longest of 5 tokens; six completions, the longest of 9, whose last token is not read."""
+    assert read(make(), GROUPS) == [(3, 5), (6, 8)]
+    assert read(make(), [GROUPS[0], GROUPS[4]]) == [(2, 9)]  # each prompt comes once
+
+
+def test_a_cache_that_forgets_is_not_shared():
+    model = make(sliding_window=4, layer_types=["sliding_attention", "full_attention"])
+    assert not can_share(model.model, model.config)
+    assert_rows(sequence_signals(model, GROUPS, 0), model, GROUPS)
+    assert not forward._SHARES[model]
+
+
+class Counting(torch.nn.Module):
+    """A backbone's layer that depends on how many tokens go through at once, as no text tells."""
+
+    def forward(self, states):
+        return states + states.shape[1]
+
+
+def test_a_model_that_gives_other_states_from_a_cache_reads_every_prompt_whole(monkeypatch):
+    model = make()
+    monkeypatch.setattr(model.model, "norm", Counting())
+    assert sequence_signals(model, GROUPS, 0).mask.sum() == 23
+    assert not forward._SHARES[model]
+
+
+def test_completions_of_prompts_go_in_batches_of_bounded_tokens():
+    """Completions of 3, 1, 9, -, 7, 1 and 2 tokens; prompts of 3 tokens at most in the first window, then of 2."""
+    rows = [0, 1, 2, 4, 5, 6]
+    assert [(prompts, [*places]) for prompts, places in windows(GROUPS, rows, 6)] == [
+        ([(1, 3, 3, 3, 3)], [6]),
+        ([(1, 5, 6), (1, 4)], [0, 1, 2, 4, 5]),
+    ]
+    # 9 alone; 7 alone; of 3 tokens and a prompt of 3 each, 14 // 3 = 4 rows.
+    assert list(continuing(GROUPS, [0, 1, 2, 4, 5], 3, 14)) == [[2], [4, 0], [1, 5]]
+    # A prompt of 50 tokens leaves room for one row: 4 * 14 // (50 + 3) = 1.
+    assert list(continuing(GROUPS, [0, 1, 5], 50, 14)) == [[0], [1], [5]]
+
+
 def test_batches_take_the_longest_first_and_stay_within_the_limit():
     """Lengths 6, 9, -, 6, 3: 9 alone (two would be 18), then 6 with 6 (12; a third would be 18), then 3."""
     assert list(forward.batches(SEQUENCES, [0, 1, 3, 4], 14)) == [[1], [0, 3], [4]]
@@ -77,8 +143,9 @@ def test_nothing_to_score(model):
 
 
 def test_a_completion_needs_a_prompt(model):
-    with pytest.raises(ValueError, match="without a prompt"):
-        sequence_signals(model, [([], [1, 2])], 0)
+    for sequences in ([([], [1, 2])], [([], [1, 2]), ([], [3])]):
+        with pytest.raises(ValueError, match="without a prompt"):
+            sequence_signals(model, sequences, 0)
 
 
 def test_the_models_own_mode_is_left_alone(model):

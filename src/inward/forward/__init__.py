@@ -20,6 +20,7 @@ from transformers.modeling_utils import PreTrainedModel
 
 from inward.batch import SIGNALS, TokenSignals
 from inward.errors import ModelError
+from inward.forward.prefix import Prompts, can_share, continuing, windows
 from inward.signals import Head, completion_states, head_logits, head_logprobs, head_signals, token_signals
 from inward.signals.head import shard_dim
 from inward.types import Span
@@ -45,12 +46,16 @@ CHECK_TOLERANCE = 1e-2
 _AGREES: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 """Models whose head was compared with their own logits, and whether the two agreed."""
 
+_SHARES: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+"""Models whose reading of a prompt for several completions was compared with a plain pass, and whether they agreed."""
+
 
 @torch.no_grad()
 def sequence_signals(model: nn.Module, sequences: Sequences, pad_id: int, *, temperature: float = 1.0) -> TokenSignals:
     """Signals of (prompt ids, completion ids) by one forward pass, in batches of bounded memory.
 
-    Sequences of like length go together, padded on the right, where causal attention never looks.
+    Sequences of like length go together, padded on the right, where causal attention never looks. A prompt that several
+    of them begin with is read once, where a comparison at first use says that the model takes that.
 
     Args:
         model: a causal language model as it stands: put it in evaluation mode first.
@@ -68,9 +73,7 @@ def sequence_signals(model: nn.Module, sequences: Sequences, pad_id: int, *, tem
     if not written:
         return TokenSignals(**columns, mask=mask)
     head = _usable_head(model, sequences[written[0]])
-    limit = batch_tokens(_device(model)) if head else _logit_tokens(model)
-    for rows in batches(sequences, written, limit):
-        made = _forward(model, head, [sequences[row] for row in rows], pad_id, temperature)
+    for rows, made in _signals(model, head, sequences, written, pad_id, temperature):
         length = made.mask.shape[1]
         mask[rows, :length] = made.mask.cpu()
         for name, column in columns.items():
@@ -275,6 +278,57 @@ def batches(sequences: Sequences, rows: Sequence[int], limit: int) -> Iterator[l
         start += count
 
 
+def _signals(
+    model: nn.Module,
+    head: Head | None,
+    sequences: Sequences,
+    written: Sequence[int],
+    pad_id: int,
+    temperature: float,
+) -> Iterator[tuple[list[int], TokenSignals]]:
+    """Signals of the written rows, batch after batch; a prompt that several rows continue is read once."""
+    limit = batch_tokens(_device(model)) if head else _logit_tokens(model)
+    if head is None or not _shares_prompts(model, head, sequences, written, pad_id):
+        for rows in batches(sequences, written, limit):
+            yield rows, _forward(model, head, [sequences[row] for row in rows], pad_id, temperature)
+        return
+    backbone, config, device = _backbone(model), cast(Any, model).config, _device(model)
+    for prompts, places in windows(sequences, written, limit):
+        read = Prompts(backbone, config, prompts, pad_id, device)
+        for rows in continuing(sequences, places, len(prompts[0]), limit):
+            completions = [sequences[row][1] for row in rows]
+            states = read.states([places[row] for row in rows], completions).to(head.weight.device)
+            tokens, mask = (one.to(head.weight.device) for one in _padded(completions))
+            yield rows, head_signals(states, head, tokens, mask, temperature=temperature)
+
+
+def _shares_prompts(model: nn.Module, head: Head, sequences: Sequences, written: Sequence[int], pad_id: int) -> bool:
+    """Whether a prompt comes twice, and the model gives the states of a plain pass where it reads prompts once."""
+    first: dict[tuple[int, ...], int] = {}
+    pair = next(
+        ((first[prompt], row) for row in written if first.setdefault(prompt := tuple(sequences[row][0]), row) != row),
+        None,
+    )
+    if pair is None or not all(sequences[row][0] for row in written):
+        return False
+    if model not in _SHARES:
+        sample = [(sequences[row][0][-CHECK_TOKENS:], sequences[row][1][:CHECK_TOKENS]) for row in pair]
+        _SHARES[model] = _reads_once(model, head, sample, pad_id)
+    return _SHARES[model]
+
+
+def _reads_once(model: nn.Module, head: Head, sample: Sequences, pad_id: int) -> bool:
+    backbone, config, device = _backbone(model), cast(Any, model).config.get_text_config(), _device(model)
+    if not can_share(backbone, config):
+        return False
+    (prompt, one), (_, other) = sample
+    # Another prompt before it, so that padding on the left is tried, too.
+    read = Prompts(backbone, config, [[*prompt, *one], prompt], pad_id, device)
+    plain, _, mask = _states(model, head, sample, pad_id)
+    shared = read.states([1, 1], [one, other]).to(plain.device)
+    return _close(shared[mask].float(), plain[mask].float(), CHECK_TOLERANCE)
+
+
 def _forward(
     model: nn.Module, head: Head | None, sequences: Sequences, pad_id: int, temperature: float
 ) -> TokenSignals:
@@ -289,17 +343,23 @@ def _states(model: nn.Module, head: Head | None, sequences: Sequences, pad_id: i
     """Aligned hidden states [N, C, H] of one batch (logits where there is no head), its tokens and mask [N, C]."""
     starts = torch.tensor([len(prompt) for prompt, _ in sequences])
     sizes = torch.tensor([len(completion) for _, completion in sequences])
-    num_tokens = int(sizes.max())
     ids = torch.full((len(sequences), int((starts + sizes).max())), pad_id)
-    tokens = torch.zeros(len(sequences), num_tokens, dtype=torch.long)
     for row, (prompt, completion) in enumerate(sequences):
         ids[row, : len(prompt) + len(completion)] = torch.tensor((*prompt, *completion))
-        tokens[row, : len(completion)] = torch.tensor(completion)
+    tokens, mask = _padded([completion for _, completion in sequences])
     attention = (torch.arange(ids.shape[1]) < (starts + sizes)[:, None]).long()
-    mask = torch.arange(num_tokens) < sizes[:, None]
     device = _device(model)
     inputs = {"input_ids": ids.to(device), "attention_mask": attention.to(device), "use_cache": False}
     states = model(**inputs).logits if head is None else _backbone(model)(**inputs).last_hidden_state
-    states = completion_states(states, starts.to(states.device), num_tokens)
+    states = completion_states(states, starts.to(states.device), tokens.shape[1])
     where = states.device if head is None else head.weight.device
     return states.to(where), tokens.to(where), mask.to(where)
+
+
+def _padded(completions: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Token ids [N, C], 0 where there is none, and the mask of those there are."""
+    sizes = torch.tensor([len(one) for one in completions])
+    mask = torch.arange(int(sizes.max())) < sizes[:, None]
+    tokens = torch.zeros(mask.shape, dtype=torch.long)
+    tokens[mask] = torch.tensor([token for one in completions for token in one])
+    return tokens, mask
