@@ -561,8 +561,11 @@ def test_strict_takes_announced_answers_only(kind: AnswerKind, text: str, answer
         ("number", "[[4]]+3=7;14-10=4;####4"),
         ("number", "14 of 40: she has [[4.0]], so 4"),
         ("number", "only once: ####[[12]]"),
+        ("number", "in Markdown: the answer is _[[12]]_"),
+        ("auto", "_[[12]]_ and then 12 of 12"),
         ("choice", "Is it [[B]]? A is warm. The answer is (B)"),
         ("text", "[[Paris]] or Lyon. The answer is Paris."),
+        ("latex", "[[1/2]] at first, then \\boxed{\\frac{1}{2}}"),
         ("latex", "[[\\sqrt{2}]] at first, then \\boxed{\\sqrt{2}}"),
     ],
 )

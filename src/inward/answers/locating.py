@@ -81,16 +81,19 @@ def locate(probe: str, completion: str, kind: AnswerKind, labels: Sequence[str] 
 def earliest(found: FoundAnswer, completion: str, kind: AnswerKind) -> FoundAnswer:
     """Move a found answer to where the same answer stands first in the completion (RLSF's code on ties).
 
-    Numbers match by value, anything else as it is written, on word and number boundaries.
+    Numbers match by value, anything else as it is written, on word and number boundaries. An answer that is itself part
+    of a word, as in _0, stays where it is.
     """
     written = completion[found.chars.start : found.chars.end]
-    if kind != "text" and all_numbers(found.answer) == [(0, len(found.answer))]:
-        value = number_value(found.answer)
+    whole = (0, len(found.answer))
+    if kind != "text" and all_numbers(found.answer) == [whole]:
+        value = number_value(plain(found.answer, whole))
         for place in all_numbers(completion[: found.chars.start]):
             if number_value(plain(completion, place)) == value:
                 return answer_at(completion, place, found.answer)
     first = _whole(written).search(completion)
-    assert first is not None, "it stands where it was found"
+    if first is None or first.start(1) > found.chars.start:
+        return found
     return answer_at(completion, first.span(1), found.answer)
 
 
