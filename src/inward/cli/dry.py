@@ -79,6 +79,8 @@ def show(
     Raises:
         InwardError: As in a real run, for everything that shows without weights.
     """
+    if isinstance(cfg.settings, rlsf.Settings):
+        rlsf.check_engine(cfg.settings)
     transformers.utils.logging.disable_progress_bar()
     seen = _seen(model, cfg.settings.model)
     start = _start(model, cfg.settings.model, seen)

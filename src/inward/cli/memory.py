@@ -91,9 +91,10 @@ def phases(
             if settings.decoding:
                 return found
             drawn = settings.sampling
-            if settings.engine == "local":
+            if settings.engine != "server":
                 lines = _sampling(shape, drawn.batch_rows, prompt + new, shape.width, gib=drawn.memory_gib)
-                found.append(Phase(name="sample", lines=list(lines)))
+                name = "sample, each actor of Ray" if settings.engine == "ray" else "sample"
+                found.append(Phase(name=name, lines=list(lines)))
             if settings.route != "reward_model":
                 lines = (_preference if settings.route == "dpo" else _tuning)(settings, shape, prompt + new)
                 return [*found, *_before_sharding(settings, shape), Phase(name="train", lines=list(lines))]

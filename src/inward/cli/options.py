@@ -22,7 +22,10 @@ Set = Annotated[list[str], typer.Option("--set", help="One setting, as in pairs.
 Folder = Annotated[Path, typer.Argument(help="A run folder.")]
 Engine = Annotated[
     str | None,
-    typer.Option("--engine", help="rlsf: what writes the traces: local, or server (endpoints that serve the model)."),
+    typer.Option(
+        "--engine",
+        help="rlsf: what writes the traces: local, server (endpoints that serve the model), or ray (many devices).",
+    ),
 ]
 Endpoint = Annotated[
     list[str],

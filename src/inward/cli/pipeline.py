@@ -146,7 +146,7 @@ def _names(decoding: str | None) -> dict[str, str]:
 def _check(start: Start, cfg: RunConfig) -> None:
     match cfg.settings:
         case rlsf.Settings():
-            rlsf.check_key(cfg.settings)
+            rlsf.check_engine(cfg.settings)
             rlsf.check(start, cfg.settings)
         case rlif.Settings():
             rlif.check(start, cfg.settings)

@@ -32,6 +32,7 @@ def sample(model: str, prompts: str, out: Path, *, seed: int, config: Path | Non
 
     cfg = run_config("rlsf", model, config, overrides, questions.task_answers(prompts, None))
     settings = _rlsf(cfg)
+    rlsf.check_engine(settings)
     start = inputs.start_from(model, cfg.settings.model)
     asked = inputs.prompts_from(prompts, cfg.prompts, start, seed)
     manifest = inputs.manifest_for("rlsf", cfg.plain(), cfg.recipe, seed, start, (prompts, asked), None)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+
+import torch
 
 from inward.config import RunConfig
 from inward.diagnose import StopSettings
@@ -56,6 +59,8 @@ def _rlsf(settings: rlsf.Settings, num_prompts: int, new: int) -> Iterator[str]:
     yield f"tokens of the traces: {traces:,} * {new:,} = {traces * new:,} at most"
     if settings.engine == "server":
         yield _requests(settings, num_prompts, traces)
+    elif settings.engine == "ray":
+        yield _actors(settings, num_prompts)
     if settings.route == "sft":
         tuning = settings.tuning
         most = num_prompts * min(each, tuning.num_best)
@@ -88,6 +93,17 @@ def _requests(settings: rlsf.Settings, num_prompts: int, traces: int) -> str:
     return (
         f"requests to {places} endpoint{'s' if places > 1 else ''}, {settings.server.concurrency} at once to each: "
         f"{traces:,}{f' + {firsts:,} for first tokens' if firsts else ''}{asked[settings.answer.elicit]}"
+    )
+
+
+def _actors(settings: rlsf.Settings, num_prompts: int) -> str:
+    shards = -(-num_prompts // rlsf.SHARD_PROMPTS)
+    address = settings.ray.address or os.environ.get("RAY_ADDRESS")
+    threads = torch.get_num_threads()
+    devices = f"one for each free GPU, or without GPUs for {threads} free core{'s' if threads > 1 else ''}"
+    return (
+        f"Ray, {f'the cluster at {address}' if address else 'started here'}: {shards:,} shards of "
+        f"{rlsf.SHARD_PROMPTS} prompts, each whole on one actor; actors: {settings.ray.actors or devices}"
     )
 
 

@@ -40,8 +40,9 @@ from inward.methods.rounds import Round
 from inward.methods.settings.rlsf import BASELINES, DecodingBaseline, PolicySettings, Settings, TrainedBaseline
 from inward.methods.start import Start
 from inward.runs import Records, RunFolder
-from inward.sample import read_key, sample, serving
+from inward.sample import Work, check_ray, read_key, sample, sample_shards, serving
 from inward.train import check_preference, check_reward_model, check_tuning
+from inward.train.processes import num_processes
 from inward.types import PreferencePair, Prompt, Trace, TraceGroup
 
 __all__ = [
@@ -51,7 +52,7 @@ __all__ = [
     "Settings",
     "TrainedBaseline",
     "check",
-    "check_key",
+    "check_engine",
     "rank_stage",
     "run",
     "sample_stage",
@@ -92,16 +93,25 @@ def check(start: Start, settings: Settings) -> None:
             check_tuning(settings.tuning, start.policy.model)
 
 
-def check_key(settings: Settings) -> None:
-    """Refuse, before any work, to ask endpoints whose key is not there."""
+def check_engine(settings: Settings) -> None:
+    """Refuse, before any work, endpoints whose key is not there, and Ray where it cannot work."""
     if settings.engine == "server":
         read_key(settings.server)
+    elif settings.engine == "ray":
+        check_ray(settings.model)
+        if num_processes() > 1:
+            raise SettingsError(
+                f"engine=ray in {num_processes()} processes: they divide the prompts among themselves with "
+                "engine=local, and the same command takes up a run that engine=ray began"
+            )
 
 
 def sample_stage(prompts: Sequence[Prompt], start: Start, here: Round, settings: Settings) -> Records[TraceGroup]:
     """Traces of every prompt, with the model's own answer where it had to be asked for."""
     if settings.engine == "server":
         return _served(prompts, start, here, settings)
+    if settings.engine == "ray":
+        return _by_ray(prompts, start, here, settings)
     drawn = settings.sampling
 
     def make(chunk: Sequence[Prompt]) -> Iterator[TraceGroup]:
@@ -123,6 +133,26 @@ def _served(prompts: Sequence[Prompt], start: Start, here: Round, settings: Sett
     params = settings.sampling.params(start.policy, here.drawn)
     with serving(start.policy, settings.server, here.path("replies.jsonl")) as served:
         return _in_shards(prompts, here, lambda chunk: served(chunk, params, settings.answer), shared=False)
+
+
+def _by_ray(prompts: Sequence[Prompt], start: Start, here: Round, settings: Settings) -> Records[TraceGroup]:
+    work = Work(
+        path=start.path.resolve(),
+        name=start.name,
+        model=settings.model,
+        params=settings.sampling.params(start.policy, here.drawn),
+        batch_rows=settings.sampling.batch_rows,
+        memory_gib=settings.sampling.memory_gib,
+        answer=settings.answer,
+    )
+    start.release()
+    return here.folder.gather(
+        here.at("traces"),
+        prompts,
+        lambda shards: sample_shards(shards, work, settings.ray),
+        TraceGroup,
+        shard_size=SHARD_PROMPTS,
+    )
 
 
 def _in_shards(

@@ -6,8 +6,8 @@ import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from inward.runs import files
 from inward.runs.crew import ALONE, Crew
 from inward.runs.identity import refuse_other, version_changes
 from inward.runs.records import from_json, to_json
-from inward.runs.shards import Records, check_shard, damaged, shard_info, shard_path, write_shard
+from inward.runs.shards import Records, checked_count, damaged, shard_path, write_shard
 from inward.runs.weights import check_weights
 from inward.types import Manifest
 
@@ -32,6 +32,8 @@ Listener: TypeAlias = Callable[[str, Mapping[str, object]], None]
 """Told of every event that is logged, and of its fields."""
 
 _Span: TypeAlias = tuple[int, int]
+_Shards: TypeAlias = Generator[tuple[int, Iterable[R]], None, None]
+"""Numbers of shards and their records."""
 
 _MANIFEST, _LOCK, _LOG, _COMPLETE = "manifest.json", "lock", "log.jsonl", "complete.json"
 _TIMED_EVENTS = ("shard", "stage_finished", "stage_stopped")
@@ -138,18 +140,46 @@ class RunFolder:
             RunFolderError: A shard is damaged, or was made from other inputs than asked for now.
             DataError: A record cannot be stored.
         """
-        ends = [*range(shard_size, len(inputs), shard_size), len(inputs)] if len(inputs) else []
-        spans = list(zip([0, *ends], ends, strict=False))
+        spans = _spans(len(inputs), shard_size)
         if not shared:
-            return self._stage(name, spans, lambda span: self._led(lambda: make(inputs[span[0] : span[1]])), record)
-        return self._stage(name, spans, lambda span: self.crew.share(inputs[span[0] : span[1]], make), record)
+            return self._in_turn(name, spans, lambda span: self._led(lambda: make(inputs[slice(*span)])), record)
+        return self._in_turn(name, spans, lambda span: self.crew.share(inputs[slice(*span)], make), record)
+
+    def gather(
+        self,
+        name: str,
+        inputs: Sequence[Input],
+        make: Callable[[Mapping[int, Sequence[Input]]], _Shards[R]],
+        record: type[R],
+        *,
+        shard_size: int,
+    ) -> Records[R]:
+        """Make records as `map` does, of many shards at once: each is written when it comes, in whatever order.
+
+        Args:
+            name: The stage, also its folder.
+            inputs: As in `map`.
+            make: Given the inputs of every shard that is not there yet, by number, gives the records of each of them
+                with its number; closed where writing fails. A crew's leader alone calls it.
+            record: Type of the records.
+            shard_size: As in `map`.
+
+        Raises:
+            RunFolderError: As in `map`.
+            DataError: A record cannot be stored.
+        """
+
+        def made(missing: Mapping[int, _Span]) -> _Shards[R]:
+            return make({i: inputs[slice(*span)] for i, span in missing.items()})
+
+        return self._stage(name, _spans(len(inputs), shard_size), made, record, follow=_nothing)
 
     def once(self, name: str, make: Callable[[], Iterable[R]], record: type[R]) -> Records[R]:
         """Make the records of a stage as one shard, also where there are none; see `map`.
 
         They are written as they are made, and no more than a block of them is held.
         """
-        return self._stage(name, [(0, 1)], lambda _: self._led(make), record)
+        return self._in_turn(name, [(0, 1)], lambda _: self._led(make), record)
 
     def records(self, name: str, record: type[R]) -> Records[R]:
         """Return the records of a finished stage.
@@ -249,31 +279,49 @@ class RunFolder:
                 total[event["stage"]] += event.get("seconds", 0.0)
         return dict(total)
 
-    def _stage(
+    def _in_turn(
         self, name: str, spans: Sequence[_Span], make: Callable[[_Span], Iterable[R]], record: type[R]
+    ) -> Records[R]:
+        """Make one shard after the other, all processes of the crew the same one at a time."""
+
+        def made(missing: Mapping[int, _Span]) -> _Shards[R]:
+            for i, span in missing.items():
+                self.crew.told(span)
+                yield i, make(span)
+
+        return self._stage(name, spans, made, record, follow=make)
+
+    def _stage(
+        self,
+        name: str,
+        spans: Sequence[_Span],
+        made: Callable[[Mapping[int, _Span]], _Shards[R]],
+        record: type[R],
+        *,
+        follow: Callable[[_Span], object],
     ) -> Records[R]:
         self._assert_writable()
         if not self.crew.leads:
             while (span := self.crew.told(None)) is not None:
-                make(span)
+                follow(span)
             return self.records(name, record)
         paths = [shard_path(self.path / name, i) for i in range(len(spans))]
         # Looked at before anything is made, so that a damaged shard shows now and not after hours of work.
-        counts = [_checked_count(path, span) for path, span in zip(paths, spans, strict=True)]
+        counts = [checked_count(path, span) for path, span in zip(paths, spans, strict=True)]
         total = spans[-1][1] if spans else 0
         done = sum(end - start for (start, end), count in zip(spans, counts, strict=True) if count is not None)
         self.progress(name, done, total)
         if None in counts or not (self.path / name / _COMPLETE).exists():
             self.log("stage_started", stage=name, shards=len(spans), kept=len(spans) - counts.count(None))
-            for i, (path, span) in enumerate(zip(paths, spans, strict=True)):
-                if counts[i] is not None:
-                    continue
-                start = time.perf_counter()
-                self.crew.told(span)
-                counts[i] = count = write_shard(path, make(span), record, span)
-                self.log("shard", stage=name, shard=i, records=count, seconds=_since(start))
-                done += span[1] - span[0]
-                self.progress(name, done, total)
+            start = time.perf_counter()
+            with closing(made({i: span for i, span in enumerate(spans) if counts[i] is None})) as shards:
+                for i, rows in shards:
+                    counts[i] = count = write_shard(paths[i], rows, record, spans[i])
+                    self.log("shard", stage=name, shard=i, records=count, seconds=_since(start))
+                    start = time.perf_counter()
+                    done += spans[i][1] - spans[i][0]
+                    self.progress(name, done, total)
+            assert None not in counts, f"{name}: a shard was not made"
             numbers = _numbers(counts)
             self.write_json(f"{name}/{_COMPLETE}", numbers)
             self.log("stage_finished", stage=name, **numbers)
@@ -287,6 +335,16 @@ class RunFolder:
 
     def _assert_writable(self) -> None:
         assert self.writable, "this run folder was opened with RunFolder.read"
+
+
+def _nothing(span: _Span) -> None:
+    """Make no part of a shard."""
+
+
+def _spans(num_inputs: int, shard_size: int) -> list[_Span]:
+    """Which inputs each shard is made from."""
+    ends = [*range(shard_size, num_inputs, shard_size), num_inputs] if num_inputs else []
+    return list(zip([0, *ends], ends, strict=False))
 
 
 def _refuse_foreign(path: Path) -> None:
@@ -338,20 +396,6 @@ def _read_manifest(path: Path) -> Manifest:
     except (OSError, ValueError) as error:
         # Unlike every other file it cannot be made again: what the folder holds is known from it alone.
         raise RunFolderError(f"{file} is damaged ({error}); use another --out") from error
-
-
-def _checked_count(path: Path, span: _Span) -> int | None:
-    """Return the number of records in a shard; None where it has yet to be made."""
-    if not path.exists():
-        return None
-    count, (start, end) = shard_info(path)
-    if (start, end) != span:
-        raise RunFolderError(
-            f"{path} was made from inputs {start} to {end}, asked for {span[0]} to {span[1]}: "
-            "the size of shards or the number of inputs changed; use another --out"
-        )
-    check_shard(path)
-    return count
 
 
 def _numbers(counts: Sequence[int | None]) -> dict[str, int]:

@@ -16,9 +16,12 @@ def identity(manifest: Manifest) -> dict[str, object]:
     """Return what makes two runs the same work: equal identities make equal artefacts.
 
     Names of models and data, versions, hardware and dates are left out; hashes stand for the first two. So are the
-    endpoints that serve a model and how they are asked: a run may go on with others.
+    endpoints that serve a model and how they are asked: a run may go on with others. And so is Ray, which writes the
+    traces that the model here would write.
     """
-    settings = dict(manifest.settings)
+    settings = {name: value for name, value in manifest.settings.items() if name != "ray"}
+    if settings.get("engine") == "ray":
+        settings["engine"] = "local"
     if isinstance(server := settings.get("server"), Mapping):
         settings["server"] = {"rescore": server.get("rescore")}
     parts = ("start", "data", "evaluation")

@@ -139,6 +139,24 @@ def check_shard(path: Path) -> None:
             file.read_row_group(number, use_threads=False)
 
 
+def checked_count(path: Path, span: tuple[int, int]) -> int | None:
+    """Return the number of records in a shard; None where it has yet to be made.
+
+    Raises:
+        RunFolderError: It is damaged, or was made from other inputs than those of the span.
+    """
+    if not path.exists():
+        return None
+    count, (start, end) = shard_info(path)
+    if (start, end) != span:
+        raise RunFolderError(
+            f"{path} was made from inputs {start} to {end}, asked for {span[0]} to {span[1]}: "
+            "the size of shards or the number of inputs changed; use another --out"
+        )
+    check_shard(path)
+    return count
+
+
 def _about(path: Path) -> tuple[list[int], tuple[int, int]]:
     with _readable(path):
         blocks, note = records.parquet_blocks(str(path))

@@ -7,6 +7,7 @@ once. Settings of a stage without torch stand in that stage, and those of a meth
 from inward.settings.group_policy import GroupPolicySettings
 from inward.settings.loading import ModelSettings
 from inward.settings.preference import PreferenceSettings
+from inward.settings.ray import RaySettings
 from inward.settings.reward_model import RewardModelSettings
 from inward.settings.sampling import SamplingSettings
 from inward.settings.self_confidence import SelfConfidenceSettings
@@ -19,6 +20,7 @@ __all__ = [
     "LoraSettings",
     "ModelSettings",
     "PreferenceSettings",
+    "RaySettings",
     "RewardModelSettings",
     "SamplingSettings",
     "SelfConfidenceSettings",

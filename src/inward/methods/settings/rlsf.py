@@ -14,6 +14,7 @@ from inward.settings import (
     LoraSettings,
     ModelSettings,
     PreferenceSettings,
+    RaySettings,
     RewardModelSettings,
     SamplingSettings,
     ServerSettings,
@@ -72,10 +73,12 @@ class Settings:
     """RLSF's settings; defaults are the authors' recipe."""
 
     model: ModelSettings = ModelSettings()
-    engine: Literal["local", "server"] = "local"
-    """What writes the traces: the model on this machine, or completions endpoints that serve it."""
+    engine: Literal["local", "server", "ray"] = "local"
+    """What writes the traces: the model on this machine, completions endpoints that serve it, or actors of Ray."""
     server: ServerSettings = ServerSettings()
     """Of the engine `server`."""
+    ray: RaySettings = RaySettings()
+    """Of the engine `ray`."""
     sampling: SamplingSettings = SamplingSettings()
     answer: AnswerSettings = AnswerSettings()
     confidence: str = "answer_disparity"
@@ -113,9 +116,17 @@ class Settings:
                 raise SettingsError(f"baseline={self.baseline} needs {key}={value}, got {made[key]}; see --baseline")
 
     def _check_engine(self) -> None:
-        if self.engine == "local":
-            if self.server.endpoints:
-                raise SettingsError("server.endpoints (--endpoint) does nothing with engine=local; set engine=server")
+        if self.engine != "server" and self.server.endpoints:
+            raise SettingsError(
+                f"server.endpoints (--endpoint) does nothing with engine={self.engine}; set engine=server"
+            )
+        if self.engine != "ray" and self.ray != RaySettings():
+            raise SettingsError(f"ray.address and ray.actors do nothing with engine={self.engine}; set engine=ray")
+        if self.engine != "local" and self.decoding:
+            raise SettingsError(
+                f"engine={self.engine} does nothing with baseline={self.baseline}: judging is done here"
+            )
+        if self.engine != "server":
             return
         check_served(self.server, self.confidence)
         if self.rounds > 1:
@@ -123,8 +134,6 @@ class Settings:
                 "rounds must be 1 with engine=server: the endpoints serve the start model, and a second round samples "
                 "from the checkpoint of the first"
             )
-        if self.decoding:
-            raise SettingsError(f"engine=server does nothing with baseline={self.baseline}: judging is done here")
 
     @property
     def decoding(self) -> DecodingBaseline | None:

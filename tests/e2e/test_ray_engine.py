@@ -1,0 +1,117 @@
+"""`--engine ray`, from the command line, on real local clusters: the bytes of the local engine, whoever is killed."""
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from commands import ENVIRONMENT, INWARD, call
+
+pytest.importorskip("ray", reason="Ray is not installed; pip install 'inward[ray]'")
+pytestmark = pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning")  # Ray copies its own settings
+
+ACTOR = "ray::MapWorker"
+SMALL = ["prompts.limit=256", "sampling.strategy=both", "sampling.group_size=3", "sampling.num_branches=2"]
+SMALL += ["sampling.max_completion_tokens=24", "model.device=cpu"]
+NUM_SHARDS = 8
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A cluster that was there before the run, of two cores."""
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        running = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+        yield running
+        running.shutdown()
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run by the local engine."""
+    out = tmp_path_factory.mktemp("local") / "run"
+    ended = call(*words(out, "local"))
+    assert ended.code == 0, ended.err
+    return out
+
+
+def words(out: Path, engine: str, *more: str) -> list[str]:
+    fixed = ["sample", "--model", "embedded:chat", "--prompts", "embedded", "--engine", engine, "--out", str(out)]
+    return [*fixed, *(word for one in (*SMALL, *more) for word in ("--set", one))]
+
+
+def shards(out: Path) -> list[Path]:
+    return sorted((out / "traces").glob("[0-9]*.parquet"))
+
+
+def traces(out: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in (out / "traces").iterdir()}
+
+
+def wait_for(what: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def actors(above: psutil.Process) -> list[psutil.Process]:
+    return [one for one in above.children(recursive=True) if one.name().startswith(ACTOR)]
+
+
+@pytest.mark.slow
+def test_an_actor_killed_in_the_middle_is_replaced_and_no_byte_differs(cluster: Any, local: Path, tmp_path: Path):
+    out, killed = tmp_path / "run", list[int]()
+
+    def kill() -> None:
+        wait_for(lambda: len(shards(out)) > 1, 300)
+        killed.extend(one.pid for one in actors(psutil.Process())[:1])
+        psutil.Process(killed[0]).kill()
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    ended = call(*words(out, "ray", f"ray.address={cluster.address}"))
+    killer.join()
+
+    assert ended.code == 0, ended.err
+    assert killed and len(shards(out)) == NUM_SHARDS
+    assert "an actor of Ray died, and another took over its prompts" in ended.err
+    assert traces(out) == traces(local)
+    assert len(traces(out)) == NUM_SHARDS + 1
+
+
+@pytest.mark.slow
+def test_a_run_killed_with_the_ray_it_started_goes_on_in_a_cluster_and_repeats_no_shard(
+    cluster: Any, local: Path, tmp_path: Path
+):
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        [INWARD, *words(out, "ray")], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    wait_for(lambda: len(shards(out)) > 1 or process.poll() is not None, 300)
+    own = actors(psutil.Process(process.pid))
+    process.kill()
+    said, _ = process.communicate()
+    kept = {file: file.stat().st_mtime_ns for file in shards(out)}
+    assert own and 1 < len(kept) < NUM_SHARDS, said
+    assert len(said.splitlines()) == 1 and said
+    wait_for(lambda: not any(one.is_running() for one in own), 30)
+
+    ended = call(*words(out, "ray", f"ray.address={cluster.address}", "ray.actors=1"))
+
+    assert ended.code == 0, ended.err
+    assert {file: file.stat().st_mtime_ns for file in kept} == kept
+    assert traces(out) == traces(local)
+
+
+def test_a_cluster_that_is_not_there_is_named(tmp_path: Path):
+    ended = call(*words(tmp_path / "run", "ray", "ray.address=127.0.0.1:1"))
+
+    assert ended.code == 1
+    assert "no Ray cluster at 127.0.0.1:1" in ended.error and "engine=local" in ended.error
