@@ -6,7 +6,7 @@
       ModelError (ValueError)          a folder is no model, or the model cannot do what is asked
       NoPairsError (ValueError)        ranking left nothing to train on
       RunFolderError (RuntimeError)    a run folder belongs to other work, is in use or is damaged
-      ServerError (ConnectionError)    completions endpoints or Ray refuse, keep failing or send what cannot be used
+      ServerError (ConnectionError)    a server of completions, or Ray, refuses, keeps failing or cannot be used
 
 Every message says what is wrong, where, and what to do about it.
 """
@@ -37,4 +37,4 @@ class RunFolderError(InwardError, RuntimeError):
 
 
 class ServerError(InwardError, ConnectionError):
-    """Completions endpoints or a Ray cluster refuse, keep failing or send what cannot be used."""
+    """A server of completions, or a Ray cluster, refuses, keeps failing, or cannot be used."""

@@ -82,6 +82,11 @@ def resolve(name: str, settings: ModelSettings) -> Path:
         ) from error
 
 
+def device_type(settings: ModelSettings) -> str:
+    """The type of the device asked for, whether this machine has one or not; of the best one present for `auto`."""
+    return pick_device(settings).type if settings.device == "auto" else torch.device(settings.device).type
+
+
 def pick_device(settings: ModelSettings) -> torch.device:
     """The device asked for, or the best one present.
 

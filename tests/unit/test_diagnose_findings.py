@@ -50,6 +50,16 @@ RISING = probes((0.25, 0.5), (0.5, 0.75))
         # among those with an answer, agreement is 1 throughout
         ("format_gain_only", {"answer_rate": 0.61, "agreement": 0.61}, {"answer_rate": 0.59, "agreement": 0.59}),
         ("reward_spread_gone", {"reward_std": 0.09}, {"reward_std": 0.11}),
+        (
+            "engine_mismatch",
+            {"engine_mismatch": 0.11, "engine_weight": 1.0},
+            {"engine_mismatch": 0.09, "engine_weight": 1.0},
+        ),
+        (
+            "engine_mismatch",
+            {"engine_mismatch": 0.01, "engine_weight": 0.49},
+            {"engine_mismatch": 0.01, "engine_weight": 0.51},
+        ),
     ],
 )
 def test_a_finding_on_either_side_of_its_threshold(name: str, last: dict[str, float], not_yet: dict[str, float]):

@@ -66,6 +66,20 @@ def test_the_divergence_that_the_update_measured_goes_to_the_traces_it_was_measu
     assert math.isnan(divergences[2])
 
 
+def test_the_engines_mismatch_goes_to_the_traces_that_the_engine_wrote(folder: RunFolder):
+    for step in range(2):
+        folder.log("monitor", step=step, entropy=1.0)
+        folder.log(
+            "train", step=step + 1.0, engine_mismatch=0.25 * (step + 1), engine_mismatch_max=9.0, engine_weight=0.75
+        )
+
+    rows = [{**row} for row in history(folder).monitors]
+
+    assert [(row["engine_mismatch"], row["engine_weight"]) for row in rows] == [(0.25, 0.75), (0.5, 0.75)]
+    [found] = findings(history(folder))
+    assert found.name == "engine_mismatch" and "0.500 nats" in found.evidence and "weight of 0.75" in found.evidence
+
+
 def test_a_divergence_that_was_monitored_stays(folder: RunFolder):
     folder.log("monitor", step=0, kl=0.125)
     folder.log("train", step=1.0, loss=0.5)

@@ -85,6 +85,19 @@ def test_a_divergence_that_the_loss_measured_belongs_to_the_traces_before_the_up
     assert progress(folder, {}).monitors["kl"] == [(0, 0.25), (1, 0.5)]
 
 
+def test_what_vllm_is_off_by_is_drawn_at_the_step_whose_traces_it_wrote(tmp_path: Path):
+    seen = online.write(tmp_path / "run")
+    captions = ("vLLM against the trainer", "Weight of vLLM's traces")
+    assert not any(caption in render(read(seen)) for caption in captions)
+    with RunFolder.open(seen, online.manifest()) as folder:
+        for step in range(30):
+            folder.log("train", step=step + 1.0, engine_mismatch=0.02 + step / 1000, engine_weight=0.5)
+    run = read(seen)
+    assert run.progress.monitors["engine_mismatch"][:2] == [(0, 0.02), (1, 0.021)]
+    shown = section(render(run), "along")
+    assert all(f"<figcaption>{caption}<" in shown for caption in captions)
+
+
 def test_support_is_a_mean_over_prompts_with_its_interval(tmp_path: Path):
     """Mean of .2 and .6 is .4; variance .08, standard error sqrt(.08/2) = .2, times 1.96 = .392."""
     folder = log(tmp_path / "run", ("probe", {"step": 0, "support": [0.2, 0.6]}))

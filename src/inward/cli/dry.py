@@ -123,7 +123,7 @@ def _seen(name: str, settings: ModelSettings) -> Seen:
         own = GenerationConfig.from_pretrained(source, **where)
     except OSError:
         own = GenerationConfig()
-    device = torch.device(settings.device).type if settings.device != "auto" else models.pick_device(settings).type
+    device = models.device_type(settings)
     return Seen(
         model=model,
         tokenizer=tokenizer,
@@ -207,9 +207,9 @@ def _check(cfg: RunConfig, model: PreTrainedModel) -> None:
             check_tuning(cfg.settings.tuning, model)
         case rlsf.Settings():
             check_reward_model(cfg.settings.reward, model)
-            check_group_policy(cfg.settings.policy, model)
+            check_group_policy(cfg.settings.policy, model, device=models.device_type(cfg.settings.model))
         case rlif.Settings():
-            check_group_policy(cfg.settings.optim, model)
+            check_group_policy(cfg.settings.optim, model, device=models.device_type(cfg.settings.model))
         case rlsc.Settings():
             check_self_confidence(cfg.settings.optim, model)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from inward.methods import rlif, rlsc, rlsf
 from inward.sample.fitting import CPU_GIB, FREE_SHARE
 from inward.signals import TILE_BYTES
 from inward.train import GroupPolicySettings
+from inward.train.vllm import mode as vllm_mode
 
 GIB = 2**30
 FLOAT32 = 4
@@ -281,13 +283,26 @@ def _group_policy(optim: GroupPolicySettings, shape: Shape, prompt: int, new: in
         state.append(_weights(shape, FLOAT32, "reference model of the KL term, float32"))
     width = 2 if shape.on_cuda else shape.width if shape.adapter else FLOAT32
     rows = -(-optim.prompts_per_step * optim.group_size // shape.processes)
-    drawing = [_cache(shape, rows, prompt + new, width), *_scoring(shape, width)]
-    if optim.estimator == "rloo" or optim.kl > 0:
-        # Before the update TRL asks the policy (RLOO alone), then the reference for log-probabilities.
+    engine = vllm_mode(optim.trl)
+    drawing = list(_scoring(shape, width))
+    if engine is None:
+        drawing.insert(0, _cache(shape, rows, prompt + new, width))
+    elif engine == "colocate":
+        state.append(_vllm(optim, shape))
+    if optim.estimator == "rloo" or optim.kl > 0 or engine:
+        # Before the update TRL asks the policy (RLOO, or to compare it with vLLM), then the reference.
         drawing.append(_logits(shape, optim.batch_rows, new, gradient=False))
     updating = list(_activations(shape, optim.batch_rows, prompt + new, checkpointed=not shape.on_cpu))
     updating.append(_logits(shape, optim.batch_rows, new))
     return state, drawing, updating
+
+
+def _vllm(optim: GroupPolicySettings, shape: Shape) -> Line:
+    """The engine beside the policy: its weights at least, the share of the device that it takes for itself at most."""
+    given = optim.trl or {}
+    size, share = int(given.get("vllm_tensor_parallel_size", 1)), float(given.get("vllm_gpu_memory_utilization", 0.3))
+    weights = _weights(shape, shape.width, "vLLM, its weights alone", parts=size)
+    return dataclasses.replace(weights, how=f"{weights.how}; it takes {share:.0%} of the device, and a cache in that")
 
 
 def _self_confidence(settings: rlsc.Settings, shape: Shape, prompt: int, new: int) -> Times:

@@ -66,6 +66,8 @@ def _run(
     console.note(f"{cfg.method} from {model}, settings: {cfg.recipe}" + _named(cfg))
     start = inputs.start_from(model, cfg.settings.model)
     _check(start, cfg)
+    if isinstance(cfg.settings, rlif.Settings) and not (out / "checkpoint").exists():
+        rlif.check_engine(cfg.settings)
     read, gold = read_asked(cfg, prompts, seed)
     asked = inputs.usable(read, prompts, cfg.prompts, start)
     problems = inputs.problems_from(eval_task, eval_data, cfg.evaluation, start, format=cfg.prompts.format)

@@ -11,7 +11,9 @@ from inward.config import RunConfig
 from inward.diagnose import StopSettings
 from inward.evaluate import Decoding, source_of
 from inward.methods import rlif, rlsc, rlsf
+from inward.train import GroupPolicySettings
 from inward.train.processes import num_processes
+from inward.train.vllm import mode as vllm_mode
 from inward.types import Source
 
 
@@ -31,6 +33,8 @@ def work(cfg: RunConfig, *, num_prompts: int, num_problems: int, new: int, judge
         case rlif.Settings(optim=optim) | rlsc.Settings(optim=optim):
             once = isinstance(cfg.settings, rlsc.Settings) and not cfg.settings.optim.regenerate
             yield from _online(optim.prompts_per_step, optim.group_size, optim.steps, num_prompts, once=once)
+            if isinstance(cfg.settings, rlif.Settings):
+                yield from _engine(cfg.settings.optim)
             yield from _probes(cfg.settings.stop, num_prompts, num_kept(cfg))
             traces = optim.prompts_per_step * optim.group_size * (1 if once else optim.steps)
             yield f"tokens of the traces: {traces:,} * {new:,} = {traces * new:,} at most"
@@ -78,6 +82,7 @@ def _rlsf(settings: rlsf.Settings, num_prompts: int, new: int) -> Iterator[str]:
         policy = settings.policy
         step = policy.prompts_per_step * policy.group_size
         yield from _online(policy.prompts_per_step, policy.group_size, policy.steps, num_prompts, of=" of the policy")
+        yield from _engine(policy)
         yield (
             f"tokens of the policy's traces: {step * policy.steps:,} * {policy.max_completion_tokens:,} = "
             f"{step * policy.steps * policy.max_completion_tokens:,} at most"
@@ -133,6 +138,18 @@ def _online(
     yield f"traces{of}: {prompts_per_step} prompts * {group_size} = {step:,} a step, {traces:,} in all"
     yield f"optimizer steps{of}: {steps:,}"
     yield f"passes over the prompts: {prompts_per_step * steps / num_prompts:.2f}"
+
+
+def _engine(optim: GroupPolicySettings) -> Iterator[str]:
+    """What writes the traces of a step where the policy does not; whether it is there is not looked at."""
+    given = optim.trl or {}
+    engine = vllm_mode(given)
+    if engine == "server":
+        host, port = given.get("vllm_server_host", "0.0.0.0"), given.get("vllm_server_port", 8000)  # TRL's own defaults
+        yield f"written by vLLM at {given.get('vllm_server_base_url', f'http://{host}:{port}')}, scored here"
+    elif engine == "colocate":
+        size = int(given.get("vllm_tensor_parallel_size", 1))
+        yield f"written by vLLM beside the training, {num_processes() // size} engines of {size} devices, scored here"
 
 
 def _probes(stop: StopSettings | None, num_prompts: int, checkpoints: int) -> Iterator[str]:

@@ -28,6 +28,11 @@ MOSTLY = 0.5
 """Share of traces cut at the limit that counts, whether it rose or not."""
 MOSTLY_ALPHA = 0.9
 """Share of RLSC's weight from alpha at the first step above which the weight itself hardly counts."""
+ENGINE_MISMATCH = 0.1
+"""Nats between vLLM's log-probability of a sampled token and the trainer's, on average, that count as a mismatch. Ours:
+half of what inward warns of where an endpoint serves other weights than the model here."""
+ENGINE_WEIGHT = 0.5
+"""Mean importance weight of vLLM's traces below which most of what was sampled is not learned from."""
 UNANSWERED = 0.05
 """Share of traces with an answer below which there are none to speak of."""
 WINDOW = 3
@@ -49,7 +54,8 @@ def findings(history: History, settings: StopSettings | None = None) -> list[Fin
     found = [*_drift(history, decision)]
     ends = _ends(history)
     if ends:
-        for look in (_entropy, _length, _repetition, _truncation, _answers, _agreement, _format, _spread, _alpha):
+        looks = (_entropy, _length, _repetition, _truncation, _answers, _agreement, _format, _spread, _alpha, _engine)
+        for look in looks:
             found.extend(look(ends, history, decision))
     if not _watched(history):
         return [dataclasses.replace(finding, severity=Severity.NOTE) for finding in found]
@@ -226,6 +232,20 @@ def _alpha(ends: Ends, history: History, decision: Decision) -> Iterator[Finding
             evidence=f"at the first step a share of {share:.3f} of the weight was alpha, the same for every sample",
             advice="this is fine-tuning on own samples and hardly RLSC: take shorter completions, a weight that does "
             "not vanish with length (optim.weight), or a smaller optim.alpha",
+        )
+
+
+def _engine(ends: Ends, history: History, decision: Decision) -> Iterator[Finding]:
+    off, weight = _pair(ends, "engine_mismatch")[1], _pair(ends, "engine_weight")[1]
+    if off > ENGINE_MISMATCH or weight < ENGINE_WEIGHT:
+        yield Finding(
+            name="engine_mismatch",
+            severity=Severity.WARNING,
+            evidence=f"at the end vLLM's log-probability of a sampled token is {off:.3f} nats from the trainer's, and "
+            f"what it writes has a mean weight of {weight:.2f} in the loss, where 1 is all of it",
+            advice="the traces are not the policy's own, or most are masked out: serve in the trainer's precision, "
+            "look whether the weights reach vLLM, take shorter completions, or "
+            "optim.trl.vllm_importance_sampling_mode=token_truncate",
         )
 
 

@@ -16,8 +16,9 @@ from inward.equivalence import canonical
 from inward.runs import RunFolder
 from inward.types import AnswerKind, EvalItem, JudgedTrace
 
-FROM_UPDATES = ("kl", "alpha_share")
-"""What the log of an update knows of its traces: TRL's KL divergence where its loss has one, RLSC's share of alpha."""
+FROM_UPDATES = ("kl", "alpha_share", "engine_mismatch", "engine_weight")
+"""What the log of an update knows of its traces: TRL's KL divergence where its loss has one, RLSC's share of alpha, and
+how far vLLM's log-probabilities were from the trainer's where it wrote the traces."""
 
 
 @dataclass(frozen=True, kw_only=True)

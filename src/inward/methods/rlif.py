@@ -39,6 +39,7 @@ from inward.methods.keeping import Keeping, keeping_of
 from inward.methods.settings.rlif import REWARDS, Settings
 from inward.methods.start import Start
 from inward.methods.watching import Monitor, answers_by_prompt
+from inward.models import device_type
 from inward.runs import RunFolder
 from inward.sample import SamplingSettings
 from inward.settings.rewards import names_of
@@ -46,6 +47,7 @@ from inward.train import (
     IntrinsicReward,
     Reward,
     StepTraces,
+    await_engine,
     check_group_policy,
     combined,
     group_policy,
@@ -60,7 +62,7 @@ Gold = Callable[[str, str], float | None]
 
 def check(start: Start, settings: Settings) -> None:
     """Refuse, before any work, settings that the training would refuse."""
-    check_group_policy(settings.optim, start.policy.model)
+    check_group_policy(settings.optim, start.policy.model, device=device_type(settings.model))
     if settings.optim.max_completion_tokens >= start.policy.context:
         raise SettingsError(
             f"optim.max_completion_tokens = {settings.optim.max_completion_tokens} leaves no room for a prompt in the "
@@ -68,6 +70,11 @@ def check(start: Start, settings: Settings) -> None:
         )
     if not start.policy.eos_ids:
         raise ModelError(f"{start.name} has no end-of-sequence token, without which GRPO cannot tell completions apart")
+
+
+def check_engine(settings: Settings) -> None:
+    """Wait for the vLLM server that is to write the traces, if any, before any work."""
+    await_engine(settings.optim, settings.model)
 
 
 def run(

@@ -15,6 +15,7 @@ from inward.errors import ModelError, SettingsError
 from inward.methods.rounds import Round
 from inward.methods.start import Start
 from inward.methods.watching import Monitor, answers_by_prompt
+from inward.models import device_type
 from inward.train import (
     GroupPolicySettings,
     IntrinsicReward,
@@ -150,7 +151,7 @@ def check_policy(settings: GroupPolicySettings, start: Start) -> None:
         ModelError: the model has no end-of-sequence token.
         SettingsError: TRL or PEFT refuses a setting, or completions leave no room for a prompt.
     """
-    check_group_policy(settings, start.policy.model)
+    check_group_policy(settings, start.policy.model, device=device_type(start.settings))
     if settings.max_completion_tokens >= start.policy.context:
         raise SettingsError(
             f"policy.max_completion_tokens = {settings.max_completion_tokens} leaves no room for a prompt in the "

@@ -80,6 +80,8 @@ MONITORED = (
         whole=True,
     ),
     Figure(caption="KL to the start model", unit="nats per token", monitored=(("KL", "kl"),)),
+    Figure(caption="vLLM against the trainer", unit="nats per token", monitored=(("mean", "engine_mismatch"),)),
+    Figure(caption="Weight of vLLM's traces", unit="mean weight", monitored=(("weight", "engine_weight"),)),
     Figure(caption="Repetition", unit="share of 4-grams", monitored=(("repeated", "repetition"),)),
     Figure(caption="Transitional words", unit="share of words", monitored=(("but, wait, ...", "transitional_ratio"),)),
     Figure(caption="Weight that is alpha", unit="share of weight", monitored=(("alpha", "alpha_share"),), whole=True),

@@ -63,9 +63,11 @@ def _monitors(
 ) -> dict[str, Points]:
     rows: list[tuple[float, Mapping[str, Any]]] = []
     for step, event in sorted(events.items()):
-        # Where the loss holds the divergence, it stands in the event of the update that these traces led to.
-        kl = event.get("kl") if event.get("kl") is not None else trained.get(step + 1, {}).get("kl")
-        rows.append((step, {**event, "kl": kl}))
+        # The loss's divergence, and what vLLM is off by, stand in the event of the update that these traces led to.
+        update = trained.get(step + 1, {})
+        kl = event.get("kl") if event.get("kl") is not None else update.get("kl")
+        engine = {name: update[name] for name in ("engine_mismatch", "engine_weight") if name in update}
+        rows.append((step, {**event, "kl": kl, **engine}))
     names = {name for _, row in rows for name, value in row.items() if isinstance(value, int | float)} - {"step"}
     return {name: _known(rows, name) for name in sorted(names)}
 

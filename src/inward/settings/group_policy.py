@@ -28,6 +28,7 @@ OWNED = {
     "top_k": "the method (a truncated distribution is not the one that is scored)",
     "max_completion_length": "max_completion_tokens",
     "mask_truncated_completions": "the method (every completion counts)",
+    "vllm_structured_outputs_regex": "the method (a truncated distribution is not the one that is scored)",
     "shuffle_dataset": "the method (prompts are laid out in order beforehand)",
     "seed": "--seed",
     "data_seed": "--seed",

@@ -10,7 +10,7 @@ from inward.settings import (
 )
 from inward.settings.rewards import INTRINSIC, names_of
 from inward.train.certainty import answer_disparity, certainty, sequence_probability
-from inward.train.group_policy import check_group_policy, group_policy
+from inward.train.group_policy import await_engine, check_group_policy, group_policy
 from inward.train.intrinsic import combined, intrinsic_reward, named_reward
 from inward.train.preference import Training, check_preference, preference
 from inward.train.reward import AnswersOf, IntrinsicReward, Reward, StepTraces
@@ -43,6 +43,7 @@ __all__ = [
     "TuningSettings",
     "answer_disparity",
     "answer_of",
+    "await_engine",
     "certainty",
     "check_group_policy",
     "check_preference",

@@ -16,7 +16,7 @@ from torch import nn
 from transformers.modeling_utils import PreTrainedModel
 
 from inward.errors import ModelError, SettingsError
-from inward.models import evaluating, load_model, load_tokenizer
+from inward.models import device_type, evaluating, load_model, load_tokenizer
 from inward.settings import GroupPolicySettings, ModelSettings
 from inward.train.interruption import fit
 from inward.train.processes import num_processes
@@ -29,6 +29,8 @@ from inward.train.trainer import (
     reporter,
     save,
 )
+from inward.train.vllm import await_server, check_vllm, named
+from inward.train.vllm import mode as vllm_mode
 from inward.train.whole import refuse_sharding
 from inward.types import SECOND_PHRASING, Prompt
 
@@ -37,16 +39,42 @@ AtCheckpoint = Callable[[int, nn.Module, Callable[[Path], None]], bool]
 folder; whether training is to end here. A step may be told of twice, when a training is resumed from it."""
 
 
-def check_group_policy(settings: GroupPolicySettings, model: PreTrainedModel) -> None:
-    """Refuse settings that TRL or PEFT would refuse, before there is work to lose.
+def check_group_policy(settings: GroupPolicySettings, model: PreTrainedModel, *, device: str | None = None) -> None:
+    """Refuse settings that TRL, vLLM or PEFT would refuse, before there is work to lose.
+
+    Args:
+        settings: hyper-parameters.
+        model: the start model.
+        device: type of the device to train on; None: where the model is.
 
     Raises:
-        SettingsError: TRL does not know a field or a value, or no module is called as in `lora.target_modules`.
+        SettingsError: TRL does not know a field or a value, no module is called as in `lora.target_modules`, or vLLM
+            cannot write the traces as it is told to.
     """
     refuse_sharding(settings.estimator.upper())
     with quiet():
-        config(settings, work=Path("unused"), seed=0, device=model.device.type, processes=num_processes())
+        args = config(settings, work=Path("unused"), seed=0, device=model.device.type, processes=num_processes())
     check_lora(settings.lora, model)
+    check_vllm(
+        settings.trl,
+        args,
+        device=device or model.device.type,
+        processes=num_processes(),
+        heads=getattr(model.config.get_text_config(), "num_attention_heads", None),
+    )
+
+
+def await_engine(settings: GroupPolicySettings, model: ModelSettings) -> None:
+    """Wait for the vLLM server that the settings name, if any; see `vllm.await_server`.
+
+    Raises:
+        ServerError: none answers, or it was started without what TRL needs of it.
+    """
+    if vllm_mode(settings.trl) == "server":
+        with quiet():
+            await_server(
+                config(settings, work=Path("unused"), seed=0, device=device_type(model), processes=num_processes())
+            )
 
 
 def group_policy(
@@ -81,10 +109,12 @@ def group_policy(
 
     Raises:
         ModelError: the model has no end-of-sequence token, without which TRL cannot tell where a completion ends.
+        ServerError: as `await_engine`.
     """
     from datasets import Dataset
     from transformers import PrinterCallback
 
+    await_engine(settings, model)
     tokenizer = load_tokenizer(start, model)
     if tokenizer.eos_token_id is None:
         raise ModelError(f"{start} has no end-of-sequence token, which GRPO and RLOO need; set one in its tokenizer")
@@ -103,7 +133,11 @@ def group_policy(
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
             peft_config=peft_config(settings.lora, policy) if settings.lora else None,
-            callbacks=[reporter(progress, log), reward.callback, _keeper(start, model, settings, at_checkpoint)],
+            callbacks=[
+                reporter(progress, lambda metrics: log(named(metrics))),
+                reward.callback,
+                _keeper(start, model, settings, at_checkpoint),
+            ],
         )
         trainer.remove_callback(PrinterCallback)
         fit(trainer, work)
