@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
+from inward.advantages import FLAT
 from inward.answers import AnswerSettings, earliest, find, token_span
 from inward.batch import span_mask
 from inward.confidence import CERTAINTY, mean_logprob
@@ -15,9 +16,6 @@ from inward.confidence import answer_disparity as disparity_of
 from inward.errors import SettingsError
 from inward.train.reward import AnswersOf, Reward, StepTraces
 from inward.types import LengthNorm, Span
-
-FLAT = 1e-4
-"""What TRL's GRPO adds to a group's standard deviation before it divides by it."""
 
 
 def certainty(measure: str, *, length_norm: LengthNorm = "mean") -> Reward:
