@@ -13,6 +13,12 @@ from inward.cli import main
 
 HERE = Path(__file__).parent
 PLANS = ((1, "none"), (8, "none"), (8, "full"), (32, "full"))
+TRAINED = (
+    ("all", (), PLANS),
+    ("LoRA", ("--set", "optim.lora={}"), PLANS),
+    # In parts it is refused.
+    ("LoRA, 4 bits", ("--set", "optim.lora={quantization: 4bit}"), PLANS[:2]),
+)
 
 
 def phases(*words: str) -> dict[str, str]:
@@ -35,8 +41,8 @@ if __name__ == "__main__":
         prompts.write_text(json.dumps({"id": "one", "question": "x" * 600}) + "\n", encoding="utf-8")
         print("| model | trained | devices | sharding | before sharding | training |\n|---|---|---|---|---|---|")
         for model in ("qwen2.5-1.5b", "qwen2.5-7b", "qwen2.5-32b"):
-            for trained, lora in (("all", ()), ("LoRA", ("--set", "optim.lora={}"))):
-                for devices, sharding in PLANS:
+            for trained, lora, plans in TRAINED:
+                for devices, sharding in plans:
                     words = ("--model", str(HERE / "models" / model), "--config", str(HERE / "rlsf.yaml"), *lora)
                     plan = ("--dry-run", "--devices", str(devices), "--sharding", sharding)
                     found = phases("run", "rlsf", "--prompts", str(prompts), "--out", "unused", *words, *plan)

@@ -105,7 +105,12 @@ def pick_device(settings: ModelSettings) -> torch.device:
 
 
 def load_model(
-    path: Path, settings: ModelSettings, dtype: str | None = None, *, scalar_head: bool = False
+    path: Path,
+    settings: ModelSettings,
+    dtype: str | None = None,
+    *,
+    scalar_head: bool = False,
+    quantization: Any = None,
 ) -> PreTrainedModel:
     """Load the weights in a folder.
 
@@ -114,6 +119,7 @@ def load_model(
         settings: how.
         dtype: overrides the settings' one.
         scalar_head: a head of one number, drawn at random where the folder has none, in place of the last layer.
+        quantization: a quantisation of transformers, by which layers are packed as they are read.
     """
     has_safetensors = any(path.glob("*.safetensors"))
     if not has_safetensors and not settings.allow_pickle:
@@ -133,13 +139,14 @@ def load_model(
             use_safetensors=has_safetensors,
             trust_remote_code=settings.trust_remote_code,
             **({"num_labels": 1} if scalar_head else {}),
+            **({"quantization_config": quantization, "device_map": {"": device}} if quantization else {}),
         )
     except SafetensorError as error:
         raise ModelError(f"the weights in {path} are damaged ({error}); copy or download them again") from error
     except (OSError, ValueError, KeyError, ImportError) as error:
         what = "model with a scalar head" if scalar_head else "causal language model"
         raise ModelError(f"cannot load a {what} from {path}: {str(error).strip()}") from error
-    return model.to(device).eval()  # pyright: ignore[reportArgumentType]
+    return (model if quantization else model.to(device)).eval()  # pyright: ignore[reportArgumentType]
 
 
 def load_tokenizer(path: Path, settings: ModelSettings) -> PreTrainedTokenizerBase:

@@ -1,5 +1,6 @@
 """`inward run --dry-run --devices N --sharding full`: what each of several devices needs."""
 
+import importlib.machinery
 import json
 from pathlib import Path
 
@@ -70,3 +71,29 @@ def test_steps_are_those_of_all_devices_together(here: Path):
 def test_what_cannot_be_is_refused(here: Path, method: str, extra: tuple[str, ...], error: str):
     ended = run(*extra, method=method)
     assert (ended.code, error in ended.err) == (1, True), ended.err
+
+
+def test_an_adapter_beside_four_bits(here: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("inward.train.quantized.find_spec", lambda name: name)
+    seen = shown("--set", "optim.lora={quantization: 4bit}")
+    # a layer: 2 * 1,536 * 1,536 + 2 * 1,536 * 256 + 3 * 1,536 * 8,960 = 46,792,704; times 28 layers
+    assert "beside 1,310,195,712 in 4 bits" in seen
+    # * 4.127 / 8 bytes = 0.63 GiB; (1,543,714,304 - 1,310,195,712) * 2 bytes = 0.43 GiB
+    assert "weights, frozen, in 4 bits 0.6 GiB 1,310,195,712 parameters * 4.127 bits" in seen
+    assert "weights, frozen 0.4 GiB 233,518,592 parameters * 2 bytes" in seen
+
+
+def test_vllm_takes_the_place_of_the_policys_cache(here: Path, monkeypatch: pytest.MonkeyPatch):
+    spec = importlib.machinery.ModuleSpec("vllm", None, origin="vllm/__init__.py")
+    monkeypatch.setattr("inward.train.vllm.find_spec", lambda name: spec)
+    words = ("--dry-run", "--devices", "8", "--set", "model.device=cuda", "--set", "optim.trl.use_vllm=true")
+    beside = run(*words, "--set", "optim.trl.vllm_tensor_parallel_size=2", method="rlif")
+    assert beside.code == 0, beside.err
+    assert "written by vLLM beside the training, 4 engines of 2 devices, scored here" in beside.out
+    assert "1,543,714,304 parameters * 2 bytes / 2 devices; it takes 30% of the device" in beside.out
+    assert "KV cache" not in beside.out
+    apart = run(*words, "--set", "optim.trl.vllm_mode=server", method="rlif")
+    assert "written by vLLM at http://0.0.0.0:8000, scored here" in apart.out
+    assert "KV cache" not in apart.out and "it takes 30%" not in apart.out
+    wrong = run(*words, "--set", "optim.trl.vllm_tensor_parallel_size=3", method="rlif")
+    assert (wrong.code, "= 3 must divide the 8 processes" in wrong.err) == (1, True)

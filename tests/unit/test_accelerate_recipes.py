@@ -6,12 +6,13 @@ import pytest
 from accelerate import FullyShardedDataParallelPlugin
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
-from accelerate.utils.launch import prepare_multi_gpu_env
+from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 from torch.distributed.fsdp import CPUOffloadPolicy
 
 from inward.errors import SettingsError
 from inward.models import ModelSettings
 from inward.train.processes import is_sharded, planned, together
+from inward.train.whole import refuse_sharding
 
 FOLDER = Path(__file__).parents[2] / "recipes/accelerate"
 
@@ -40,8 +41,30 @@ def test_accelerate_makes_of_a_file_what_its_name_says(name: str, monkeypatch: p
         assert plugin.state_dict_type.name == "SHARDED_STATE_DICT"
 
 
+@pytest.mark.parametrize("stage", ["2", "3"])
+def test_files_of_deepspeed_reach_the_processes(stage: str, monkeypatch: pytest.MonkeyPatch):
+    file = str(FOLDER / f"deepspeed_zero{stage}_1x8.yaml")
+    assert load_config_from_file(file).num_processes == 8
+    args, _, _ = _validate_launch_command(
+        launch_command_parser().parse_args(["--config_file", file, "-m", "inward", "run"])
+    )
+    args.deepspeed_fields_from_accelerate_config = ""  # which `accelerate launch` adds, to warn of what stands twice
+    command, env = prepare_deepspeed_cmd_env(args)
+    assert args.module and str(args.nproc_per_node) == "8" and command is None  # one machine: torch's own launcher
+    assert env["ACCELERATE_MIXED_PRECISION"] == "bf16" and env["ACCELERATE_DEEPSPEED_ZERO_STAGE"] == stage
+    for key, value in env.items():
+        monkeypatch.setenv(key, value)
+    assert is_sharded() == (stage == "3")
+    if is_sharded():
+        assert env["ACCELERATE_DEEPSPEED_ZERO3_SAVE_16BIT_MODEL"] == "true"
+        assert env["ACCELERATE_DEEPSPEED_ZERO3_INIT"] == "false"
+        with pytest.raises(SettingsError, match="GRPO samples from the policy as it trains"):
+            refuse_sharding("GRPO")
+
+
 def test_every_file_is_read():
-    assert {file.stem for file in FOLDER.glob("*.yaml")} == {"ddp_1x8", "ddp_4x8", "fsdp2_1x8", "fsdp2_4x8", "rlsf"}
+    layouts = {"ddp_1x8", "ddp_4x8", "fsdp2_1x8", "fsdp2_4x8", "deepspeed_zero2_1x8", "deepspeed_zero3_1x8"}
+    assert {file.stem for file in FOLDER.glob("*.yaml")} == {*layouts, "rlsf"}
 
 
 @pytest.mark.parametrize(

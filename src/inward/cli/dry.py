@@ -200,18 +200,19 @@ def _checked(
 
 
 def _check(cfg: RunConfig, model: PreTrainedModel) -> None:
+    device = models.device_type(cfg.settings.model)
     match cfg.settings:
         case rlsf.Settings(route="dpo"):
-            check_preference(cfg.settings.optim, model)
+            check_preference(cfg.settings.optim, model, device=device)
         case rlsf.Settings(route="sft"):
-            check_tuning(cfg.settings.tuning, model)
+            check_tuning(cfg.settings.tuning, model, device=device)
         case rlsf.Settings():
-            check_reward_model(cfg.settings.reward, model)
-            check_group_policy(cfg.settings.policy, model, device=models.device_type(cfg.settings.model))
+            check_reward_model(cfg.settings.reward, model, device=device)
+            check_group_policy(cfg.settings.policy, model, device=device)
         case rlif.Settings():
-            check_group_policy(cfg.settings.optim, model, device=models.device_type(cfg.settings.model))
+            check_group_policy(cfg.settings.optim, model, device=device)
         case rlsc.Settings():
-            check_self_confidence(cfg.settings.optim, model)
+            check_self_confidence(cfg.settings.optim, model, device=device)
 
 
 def _start(name: str, settings: ModelSettings, seen: Seen) -> Start | None:
@@ -264,7 +265,8 @@ def _model(seen: Seen, shape: Shape | None) -> Iterator[str]:
     if shape is not None:
         yield f"{type(seen.model).__name__}, {shape.parameters:,} parameters, counted without weights"
         if shape.adapter:
-            yield f"LoRA: {shape.adapter:,} parameters are trained"
+            beside = f", beside {shape.packed:,} in 4 bits" if shape.packed else ""
+            yield f"LoRA: {shape.adapter:,} parameters are trained{beside}"
         yield f"dtype: {str(seen.dtype).removeprefix('torch.')}" + ("" if shape.adapter else ", trained in float32")
     present = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
     absent = "" if present.get(seen.device, lambda: True)() else "; there is none here, so that a run would stop here"
@@ -332,6 +334,7 @@ def _shape(seen: Seen, lora: LoraSettings | None) -> Shape | None:
     return Shape(
         parameters=model.num_parameters(),
         adapter=_adapter(model, lora) if lora else 0,
+        packed=_packed(model) if lora and lora.quantization else 0,
         layers=config.num_hidden_layers,
         kv_heads=getattr(config, "num_key_value_heads", None) or heads,
         head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
@@ -344,6 +347,13 @@ def _shape(seen: Seen, lora: LoraSettings | None) -> Shape | None:
         processes=num_processes(),
         sharded=is_sharded(),
     )
+
+
+def _packed(model: PreTrainedModel) -> int:
+    """Parameters of the linear layers but the last, which are what is held in 4 bits."""
+    last = model.get_output_embeddings()
+    linear = (one for one in model.modules() if isinstance(one, torch.nn.Linear) and one is not last)
+    return sum(one.weight.numel() for one in linear)
 
 
 def _adapter(model: PreTrainedModel, lora: LoraSettings) -> int:

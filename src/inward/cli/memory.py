@@ -39,6 +39,8 @@ class Shape:
     """There, training computes in bfloat16."""
     on_cpu: bool
     processes: int
+    packed: int = 0
+    """Parameters held in 4 bits while an adapter trains (QLoRA)."""
     sharded: bool = False
     """Whether each process holds a part alone of what is trained (FSDP2)."""
 
@@ -139,6 +141,12 @@ def _weights(shape: Shape, width: int, what: str = "weights", *, parts: int = 1)
     return _line(what, (shape.parameters, "parameters"), (width, "bytes"), parts=parts)
 
 
+def _packed(shape: Shape) -> Line:
+    """NF4: 4 bits each, a scale of 8 bits for 64 of them, and one of 32 bits for 256 scales."""
+    how = f"{shape.packed:,} parameters * 4.127 bits"
+    return Line(what="weights, frozen, in 4 bits", how=how, num_bytes=-(-shape.packed * 4127 // 8000))
+
+
 def _before_sharding(settings: rlsf.Settings, shape: Shape) -> Iterator[Phase]:
     """What every device holds until the weights are cut up: they are loaded whole."""
     if shape.sharded:
@@ -180,7 +188,10 @@ def _state(shape: Shape) -> Iterator[Line]:
     """Weights, gradients and the optimizer's two moments."""
     trained, name = (shape.adapter, "adapter parameters") if shape.adapter else (shape.parameters, "parameters")
     if shape.adapter:
-        yield _weights(shape, shape.width, "weights, frozen", parts=shape.parts)
+        if shape.packed:
+            yield _packed(shape)
+        left = dataclasses.replace(shape, parameters=shape.parameters - shape.packed)
+        yield _weights(left, shape.width, "weights, frozen", parts=shape.parts)
         yield _line("weights of the adapter", (trained, name), (FLOAT32, "bytes"), parts=shape.parts)
     else:
         yield _weights(shape, FLOAT32, "weights, float32", parts=shape.parts)

@@ -37,7 +37,7 @@ from inward.methods.keeping import Keeping, keeping_of
 from inward.methods.settings.rlsc import Settings
 from inward.methods.start import Start
 from inward.methods.watching import answer_of, sights_of
-from inward.models import Policy
+from inward.models import Policy, device_type
 from inward.runs import RunFolder
 from inward.sample import SamplingSettings, sample
 from inward.train import Samples, SelfConfidenceSettings, check_self_confidence, self_confidence
@@ -46,7 +46,7 @@ from inward.types import Prompt, TraceGroup
 
 def check(start: Start, settings: Settings) -> None:
     """Refuse, before any work, settings that the training would refuse."""
-    check_self_confidence(settings.optim, start.policy.model)
+    check_self_confidence(settings.optim, start.policy.model, device=device_type(settings.model))
     if not start.policy.eos_ids:
         warnings.warn(
             f"{start.name} has no end-of-sequence token: every sample has the length limit, and its probability is "

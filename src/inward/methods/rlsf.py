@@ -39,6 +39,7 @@ from inward.methods.ranking import SHARD_PROMPTS, rank_stage, score_stage
 from inward.methods.rounds import Round
 from inward.methods.settings.rlsf import BASELINES, DecodingBaseline, PolicySettings, Settings, TrainedBaseline
 from inward.methods.start import Start
+from inward.models import device_type
 from inward.runs import Records, RunFolder
 from inward.sample import Work, check_ray, read_key, sample, sample_shards, serving
 from inward.train import check_preference, check_reward_model, check_tuning
@@ -85,12 +86,12 @@ def check(start: Start, settings: Settings) -> None:
     """Refuse, before any work, settings that the training would refuse."""
     match settings.route:
         case "dpo":
-            check_preference(settings.optim, start.policy.model)
+            check_preference(settings.optim, start.policy.model, device=device_type(settings.model))
         case "reward_model":
-            check_reward_model(settings.reward, start.policy.model)
+            check_reward_model(settings.reward, start.policy.model, device=device_type(settings.model))
             routes.check_policy(settings.policy, start)
         case "sft":
-            check_tuning(settings.tuning, start.policy.model)
+            check_tuning(settings.tuning, start.policy.model, device=device_type(settings.model))
 
 
 def check_engine(settings: Settings) -> None:

@@ -19,6 +19,8 @@ class LoraSettings:
     rslora: bool = True
     target_modules: tuple[str, ...] | None = None
     """None: PEFT's default for the architecture, or every linear layer where PEFT knows none."""
+    quantization: Literal["4bit"] | None = None
+    """`4bit` holds the frozen weights in 4 bits while the adapter trains (QLoRA); see `train.quantized`."""
 
     def __post_init__(self) -> None:
         if self.r < 1 or self.alpha < 1:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -20,6 +20,7 @@ from inward.models import device_type, evaluating, load_model, load_tokenizer
 from inward.settings import GroupPolicySettings, ModelSettings
 from inward.train.interruption import fit
 from inward.train.processes import num_processes
+from inward.train.quantized import check_quantized, full_adapter, full_base, load_base
 from inward.train.reward import IntrinsicReward
 from inward.train.trainer import (
     check_lora,
@@ -55,6 +56,9 @@ def check_group_policy(settings: GroupPolicySettings, model: PreTrainedModel, *,
     with quiet():
         args = config(settings, work=Path("unused"), seed=0, device=model.device.type, processes=num_processes())
     check_lora(settings.lora, model)
+    check_quantized(settings.lora, device or model.device.type)
+    if settings.lora and settings.lora.quantization and vllm_mode(settings.trl):
+        raise SettingsError("lora.quantization=4bit packs weights as vLLM is not sent them: leave out trl.use_vllm")
     check_vllm(
         settings.trl,
         args,
@@ -125,7 +129,7 @@ def group_policy(
         for prompt in in_order(prompts, settings.steps * settings.prompts_per_step, seed)
     ]
     with quiet():
-        policy = load_model(start, model, dtype=None if settings.lora else "float32")
+        policy = load_base(start, model, settings.lora)
         trainer = _trainer_class(settings)(
             model=policy,
             reward_funcs=[reward],
@@ -139,6 +143,7 @@ def group_policy(
                 _keeper(start, model, settings, at_checkpoint),
             ],
         )
+        full_adapter(trainer.model, settings.lora)
         trainer.remove_callback(PrinterCallback)
         fit(trainer, work)
     return trainer.state.global_step
@@ -244,7 +249,10 @@ def _keeper(start: Path, model: ModelSettings, settings: GroupPolicySettings, at
         written = Path(args.output_dir) / f"checkpoint-{state.global_step}"
 
         def write(folder: Path) -> None:
-            if settings.lora:
+            if settings.lora and settings.lora.quantization:
+                base = full_base(start, model, cast(Any, policy).dtype)
+                plain = PeftModel.from_pretrained(base, str(written))
+            elif settings.lora:
                 plain = PeftModel.from_pretrained(load_model(start, model), str(written))
             else:
                 plain = load_model(written, model, dtype="float32")

@@ -22,10 +22,10 @@ from typing import Any, cast
 from transformers.modeling_utils import PreTrainedModel
 
 from inward.errors import DataError, SettingsError
-from inward.models import load_model
 from inward.settings import ModelSettings, PreferenceSettings
 from inward.train.interruption import fit
 from inward.train.processes import shared_rows, steps_per_epoch
+from inward.train.quantized import check_quantized, full_adapter, load_base
 from inward.train.trainer import (
     check_lora,
     open_defaults,
@@ -112,15 +112,22 @@ def preference(
     )
 
 
-def check_preference(settings: PreferenceSettings, model: PreTrainedModel) -> None:
+def check_preference(settings: PreferenceSettings, model: PreTrainedModel, *, device: str | None = None) -> None:
     """Refuse settings that TRL or PEFT would refuse, before there is work to lose.
 
+    Args:
+        settings: hyper-parameters.
+        model: the start model.
+        device: type of the device to train on; None: where the model is.
+
     Raises:
-        SettingsError: TRL does not know a field or a value, or no module is called as in `lora.target_modules`.
+        SettingsError: TRL does not know a field or a value, no module is called as in `lora.target_modules`, or its
+            quantisation cannot be had.
     """
     with quiet():
         config(settings, work=Path("unused"), seed=0, device=model.device.type, num_pairs=1)
     check_lora(settings.lora, model)
+    check_quantized(settings.lora, device or model.device.type)
 
 
 def _length(pair: PreferencePair) -> int:
@@ -157,13 +164,13 @@ def _trainer(
         for pair in pairs
     ]
     # Full fine-tuning keeps float32 weights: steps of 1e-6 vanish in bfloat16.
-    policy = load_model(start, model, dtype=None if settings.lora else "float32")
+    policy = load_base(start, model, settings.lora)
     args = config(settings, work=work, seed=seed, device=policy.device.type, num_pairs=len(pairs))
     adapter_off = settings.lora is not None and reference == start
     stoppers = [] if settings.stop_margin is None else [_stopper(settings.stop_margin)]
     trainer = DPOTrainer(
         model=policy,
-        ref_model=None if adapter_off else load_model(reference, model, dtype=None if settings.lora else "float32"),
+        ref_model=None if adapter_off else load_base(reference, model, settings.lora),
         args=args,
         data_collator=exact_ids_collator(cast("int", tokenizer.pad_token_id)),
         train_dataset=shared_rows(rows, args, work / "pairs"),
@@ -171,6 +178,7 @@ def _trainer(
         peft_config=peft_config(settings.lora, policy) if settings.lora else None,
         callbacks=[reporter(progress, log), *stoppers],
     )
+    full_adapter(trainer.model, settings.lora)
     trainer.remove_callback(PrinterCallback)  # what transformers puts in place of its progress bar
     return trainer
 

@@ -28,6 +28,7 @@ from inward.settings import ModelSettings, RewardModelSettings
 from inward.train.interruption import fit
 from inward.train.preference import Training
 from inward.train.processes import steps_per_epoch
+from inward.train.quantized import check_quantized, full_adapter, load_base
 from inward.train.reward import Reward, StepTraces
 from inward.train.trainer import (
     check_lora,
@@ -87,12 +88,13 @@ def reward_model(
     return Training(num_pairs=len(kept), num_too_long=len(pairs) - len(kept), num_steps=trainer.state.global_step)
 
 
-def check_reward_model(settings: RewardModelSettings, model: PreTrainedModel) -> None:
+def check_reward_model(settings: RewardModelSettings, model: PreTrainedModel, *, device: str | None = None) -> None:
     """Refuse what TRL, PEFT or transformers would refuse, before there is work to lose.
 
     Args:
         settings: hyper-parameters.
         model: the causal language model that is to become a reward model.
+        device: type of the device to train on; None: where the model is.
 
     Raises:
         ModelError: transformers has no scalar head for this architecture.
@@ -107,6 +109,7 @@ def check_reward_model(settings: RewardModelSettings, model: PreTrainedModel) ->
     with quiet():
         config(settings, work=Path("unused"), seed=0, device=model.device.type, num_pairs=1)
     check_lora(settings.lora, model.base_model)
+    check_quantized(settings.lora, device or model.device.type)
 
 
 def load_reward_model(path: Path, settings: ModelSettings) -> PreTrainedModel:
@@ -235,7 +238,7 @@ def _trainer(
     halved = settings.lora and (args.bf16 or args.fp16)
     with torch.random.fork_rng(devices=[]), _no_load_report():
         torch.manual_seed(seed)  # the head is drawn while loading
-        scored = load_model(start, model, dtype=None if halved else "float32", scalar_head=True)
+        scored = load_base(start, model, settings.lora, None if halved else "float32", scalar_head=True)
     _head(scored).float()
     trainer = RewardTrainer(
         model=scored,
@@ -245,6 +248,7 @@ def _trainer(
         peft_config=peft_config(settings.lora, scored, task="SEQ_CLS") if settings.lora else None,
         callbacks=[reporter(progress, log)],
     )
+    full_adapter(trainer.model, settings.lora)
     trainer.remove_callback(PrinterCallback)
     return trainer
 

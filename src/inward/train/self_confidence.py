@@ -23,11 +23,12 @@ from torch import Tensor, nn
 from inward.errors import SettingsError
 from inward.forward import Sequences, completion_logprobs
 from inward.losses import alpha_share, confidence_weight, weighted_nll
-from inward.models import evaluating, load_model, load_tokenizer
+from inward.models import evaluating, load_tokenizer
 from inward.settings import LoraSettings, ModelSettings, SelfConfidenceSettings
 from inward.train.group_policy import AtCheckpoint, in_order
 from inward.train.interruption import whole_steps
 from inward.train.processes import num_processes
+from inward.train.quantized import check_quantized, load_base, unpacked
 from inward.train.trainer import check_lora, peft_config, quiet, refuse_divergence, save
 from inward.train.whole import refuse_sharding
 from inward.types import Prompt
@@ -50,9 +51,13 @@ Draw = Callable[[nn.Module, Sequence[Prompt], int], Samples]
 """(live policy, prompts, step) -> samples, from random streams that depend on seed, prompt and step alone."""
 
 
-def check_self_confidence(settings: SelfConfidenceSettings, model: nn.Module) -> None:
-    """Refuse settings that training would refuse, before there is work to lose."""
+def check_self_confidence(settings: SelfConfidenceSettings, model: Any, *, device: str | None = None) -> None:
+    """Refuse settings that training would refuse, before there is work to lose.
+
+    Arguments as `preference.check_preference`.
+    """
     check_lora(settings.lora, model)
+    check_quantized(settings.lora, device or model.device.type)
     refuse_sharding("RLSC")
     if settings.prompts_per_step % num_processes():
         raise SettingsError(
@@ -103,14 +108,17 @@ def self_confidence(
         with evaluating(policy):
             return draw(policy, order[first : first + share], step)
 
+    def apart() -> Any:
+        """A copy, since saving merges adapters."""
+        if settings.lora and settings.lora.quantization:
+            return unpacked(parts.trained, start, model, settings.lora)
+        return copy.deepcopy(parts.trained)
+
     def told(step: int) -> bool:
         answer = [False]
         if accelerator.is_main_process:
             with evaluating(policy):
-                # A copy, since saving merges adapters.
-                answer = [
-                    at_checkpoint(step, policy, lambda out: save(copy.deepcopy(parts.trained), start, out, model))
-                ]
+                answer = [at_checkpoint(step, policy, lambda out: save(apart(), start, out, model))]
         return bool(broadcast_object_list(answer)[0])
 
     fixed = None if settings.regenerate else drawn(0)
@@ -154,7 +162,7 @@ def _prepared(start: Path, settings: SelfConfidenceSettings, model: ModelSetting
     from accelerate import Accelerator
 
     with quiet():
-        policy = load_model(start, model, dtype=None if settings.lora else "float32")
+        policy = load_base(start, model, settings.lora)
         cpu = policy.device.type == "cpu"
         accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if policy.device.type == "cuda" else "no")
         pad_id = int(cast(Any, load_tokenizer(start, model)).pad_token_id or 0)

@@ -15,10 +15,10 @@ from typing import Any
 from transformers.modeling_utils import PreTrainedModel
 
 from inward.errors import DataError, SettingsError
-from inward.models import load_model
 from inward.settings import ModelSettings, TuningSettings
 from inward.train.interruption import fit
 from inward.train.processes import steps_per_epoch
+from inward.train.quantized import check_quantized, full_adapter, load_base
 from inward.train.trainer import (
     check_lora,
     open_defaults,
@@ -88,15 +88,15 @@ def tuning(
     return Tuned(num_traces=len(kept), num_too_long=len(traces) - len(kept), num_steps=trainer.state.global_step)
 
 
-def check_tuning(settings: TuningSettings, model: PreTrainedModel) -> None:
+def check_tuning(settings: TuningSettings, model: PreTrainedModel, *, device: str | None = None) -> None:
     """Refuse settings that TRL or PEFT would refuse, before there is work to lose.
 
-    Raises:
-        SettingsError: TRL does not know a field or a value, or no module is called as in `lora.target_modules`.
+    Arguments and errors as `preference.check_preference`.
     """
     with quiet():
         config(settings, work=Path("unused"), seed=0, device=model.device.type, num_traces=1)
     check_lora(settings.lora, model)
+    check_quantized(settings.lora, device or model.device.type)
 
 
 def _length(trace: Trace) -> int:
@@ -125,7 +125,7 @@ def _trainer(
         for trace in traces
     ]
     # Full fine-tuning keeps float32 weights: small steps vanish in bfloat16.
-    policy = load_model(start, model, dtype=None if settings.lora else "float32")
+    policy = load_base(start, model, settings.lora)
     trainer = SFTTrainer(
         model=policy,
         args=config(settings, work=work, seed=seed, device=policy.device.type, num_traces=len(traces)),
@@ -134,6 +134,7 @@ def _trainer(
         peft_config=peft_config(settings.lora, policy) if settings.lora else None,
         callbacks=[reporter(progress, log)],
     )
+    full_adapter(trainer.model, settings.lora)
     trainer.remove_callback(PrinterCallback)
     return trainer
 

@@ -87,9 +87,13 @@ def check_vllm(
             f"trl.use_vllm: vLLM gets the policy's weights from GPU to GPU, and the device here is {device}; leave "
             "use_vllm out, or set model.device=cuda"
         )
-    # A folder `vllm` in the working directory is found too, as a package without a file.
-    if not any(found and found.origin for found in [find_spec("vllm")]):
-        raise SettingsError("trl.use_vllm: vllm cannot be imported here: `pip install 'trl[vllm]'`, or leave it out")
+    for needed in ("vllm", "requests") if args.vllm_mode == "server" else ("vllm",):
+        found = find_spec(needed)
+        # A folder `vllm` in the working directory is found too, as a package without a file.
+        if found is None or found.origin is None:
+            raise SettingsError(
+                f"trl.use_vllm: {needed} cannot be imported here: `pip install 'trl[vllm]'`, or leave it out"
+            )
     _check_mode(given, args, processes=processes, heads=heads)
     _check_drawing(args)
 

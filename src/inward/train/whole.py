@@ -10,6 +10,7 @@ from inward.errors import SettingsError
 from inward.models import load_model
 from inward.settings import LoraSettings, ModelSettings
 from inward.train.processes import is_sharded
+from inward.train.quantized import unpacked
 from inward.train.trainer import peft_config, save
 
 
@@ -40,6 +41,8 @@ def save_trained(
         if trainer.is_world_process_zero():
             trained = _plain(start, model, lora, str(trained.dtype).removeprefix("torch."), scalar_head=scalar_head)
             trained.load_state_dict(weights)
+    elif lora is not None and lora.quantization is not None and trainer.is_world_process_zero():
+        trained = unpacked(trained, start, model, lora, scalar_head=scalar_head)
     if trainer.is_world_process_zero():
         save(trained, start, out, model, pad_id=pad_id)
 
