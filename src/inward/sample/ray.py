@@ -19,12 +19,13 @@ import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from inward import __version__, models
+from inward import models
 from inward.answers import AnswerSettings
 from inward.errors import InwardError, ModelError, ServerError, SettingsError
 from inward.models import Policy
@@ -109,8 +110,8 @@ class _Sampler:
 
 def _load(work: Work, threads: int, version: str) -> Policy:
     node = platform.node()
-    if version != __version__:
-        raise SettingsError(f"inward is {__version__} on {node}, and {version} where the run was started; install one")
+    if version != (here := metadata.version("inward")):
+        raise SettingsError(f"inward is {here} on {node}, and {version} where the run was started; install one")
     if not (work.path / "config.json").is_file():
         raise ModelError(
             f"the model's folder {work.path} is not there on {node}: it must be at the same place on every machine of "
@@ -199,7 +200,7 @@ def _dataset(shards: Mapping[int, Sequence[Prompt]], work: Work, num: int, needs
             _Sampler,
             batch_size=1,
             batch_format="pyarrow",
-            fn_constructor_args=(work, torch.get_num_threads(), __version__),
+            fn_constructor_args=(work, torch.get_num_threads(), metadata.version("inward")),
             compute=ActorPoolStrategy(size=num, max_tasks_in_flight_per_actor=1),
             max_restarts=LIVES,
             max_task_retries=LIVES,
