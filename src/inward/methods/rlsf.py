@@ -34,6 +34,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
+from inward.errors import SettingsError
 from inward.methods import routes
 from inward.methods.ranking import SHARD_PROMPTS, rank_stage, score_stage
 from inward.methods.rounds import Round
