@@ -97,6 +97,15 @@ DIFFERENT: dict[str, list[tuple[str, str, bool | None]]] = {
     "What cannot be read is not read in part": [("9", "9^{", False)],
     "Too large or too long": [("9^{9^9}", "1", None), ("1", "9^{9^{9^9}}", None), ("99999999!", "1", None)],
     "No number": [("\\frac{1}{0}", "1", None)],
+    "A bound is no number": [("5", "> 5", False), ("5", "\\ge 5", False), ("x \\ge 5", "\\text{at least } 5", True)],
+    "Characters of other scripts": [("1/2", "½", True), ("5/2", "2½", True), ("x^{12}", "x¹²", True), ("3", "٣", True)],
+    "Nothing": [("\\emptyset", "\\varnothing", True), ("\\emptyset", "\\text{no solution}", True)],
+    "Times of day": [("\\text{3:30 pm}", "15:30", True)],
+    "Names": [("(1,2)", "P(1,2)", True), ("(1,2)", "y=2,x=1", True), ("y=2x+1", "f(x)=2x+1", True)],
+    "Sets of numbers in other words": [("[1,2)", "[1,2[", True), ("[1,2)", "\\{x \\mid 1 \\le x < 2\\}", True),
+                                       ("(-\\infty,-1)\\cup(2,\\infty)", "x<-1, x>2", True)],
+    "Angles in degrees": [("\\frac{\\sqrt3}{2}", "\\sin 60^\\circ", True)],
+    "Ratios in words": [("2:3", "2 to 3", True)],
 }
 # fmt: on
 

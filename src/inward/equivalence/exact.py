@@ -44,7 +44,7 @@ _PIECES = re.compile(r"(?<=[A-Za-z.]),? (?:and )?(?=[0-9])")
 # What is written onto a number is a factor unless it is a known unit: 5a, 5x^2.
 _FACTOR = re.compile(r"[A-Za-z](?![A-Za-z])")
 _SHORT_HOURS = re.compile(r"([0-9]+) ?h(?:rs?)? ?([0-9]+) ?m(?:ins?)?\b")
-_FEET_INCHES = re.compile(r"([0-9]+) ?['′] ?([0-9.]+) ?(?:\"|″|'')")
+_FEET_INCHES = re.compile(r"([0-9]+) ?['′] ?([0-9.]+) ?(?:\"|″|'')?\Z")
 _BASE = re.compile(r"\(?([0-9A-Za-z]+)\)?_\{?([0-9]{1,2})\}?")
 # A word or several, with powers of units and abbreviations; "x", a factor, is none.
 _ANY_UNIT = re.compile(r"(?! ?[xyzn]\Z)(?!.* [-*/] )[^\d+=<>|{}\[\]\\!~&#@_^]{0,60}(?:(?<=[A-Za-z])\^\{?[23]\}?)?")

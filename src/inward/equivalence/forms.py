@@ -23,7 +23,7 @@ _LIGHT = tuple(
         ("\\", r"\\(?:left|right|displaystyle|limits)(?![A-Za-z])\.?", ""),
         ("\\", r"(?<!\\)\\[,;:! ]|\\q?quad(?![A-Za-z])|\\hspace\{[^{}]{0,20}\}", " "),
         ("~", "~", " "),
-        ("\\", r"\\(?:text|textrm|mathrm|mbox) ?\{[ ,]*(and|or)[ ,]*\}", r" \1 "),
+        ("\\", r"\\(?:text|textrm|mathrm|mbox) ?\{[ ,]*(and|or|to)[ ,]*\}", r" \1 "),
         ("\\", r"\\(?:large|Large|LARGE|huge|Huge|bf|rm|it|boldmath)(?![A-Za-z]) ?", ""),
         ("\\", r"\\(?:underline|boldsymbol|bm|(?:text)?color ?\{\w{1,20}\}) ?\{([^{}]*)\}", r"\1"),
         ("\\", r"(?<=[0-9.])\\(?:bar|dot)(?= ?\{)", r"\\overline"),
