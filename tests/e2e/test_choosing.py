@@ -1,14 +1,12 @@
 """`inward choose` on run folders that no training made, and on small ones that were."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import Ended, call, spawn, write_lines
+from commands import Ended, call, write_lines
 from synthetic import manifest
 
 from inward.runs import RunFolder
@@ -37,7 +35,7 @@ def choices(ended: Ended) -> list[dict[str, Any]]:
 
 def test_of_one_run_the_best_before_the_stop_is_kept(tmp_path: Path):
     folder = online(tmp_path / "a", RISE_AND_FALL)
-    ended = spawn("choose", folder, "--json")
+    ended = call("choose", folder, "--json")
     [made] = choices(ended)
 
     assert list(json.loads(ended.out)) == ["choices", "left_out"]
@@ -52,17 +50,6 @@ def test_of_one_run_the_best_before_the_stop_is_kept(tmp_path: Path):
     assert made["confidence"] == 1.0 and made["no_difference"] == []
     assert [one["stopped"] for one in made["candidates"]] == [False, False, True]
     assert all(one["greedy_accuracy"] is None for one in made["candidates"])
-
-
-def test_choosing_needs_no_torch(tmp_path: Path):
-    script = (
-        "import sys\nfrom inward.cli import main\n"
-        f"sys.argv = ['inward', 'choose', {str(online(tmp_path / 'a', RISE_AND_FALL))!r}]\nmain()\n"
-    )
-    check = "import atexit\natexit.register(lambda: print('LOADED', *sys.modules))\n"
-    done = subprocess.run([sys.executable, "-c", "import sys\n" + check + script], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert not {"torch", "transformers", "trl"} & {*done.stdout.rpartition("LOADED")[2].split()}
 
 
 def test_of_several_runs_below_one_folder_the_best_is_kept(tmp_path: Path):

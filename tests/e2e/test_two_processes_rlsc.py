@@ -1,39 +1,33 @@
 """RLSC in two processes: the same samples, metrics and weights as in one."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+import two_processes_rlsc
+from launching import launch
 from safetensors.torch import load_file
 
-SCRIPT = Path(__file__).with_name("two_processes_rlsc.py")
+SCRIPT = Path(two_processes_rlsc.__file__)
+LOSSES = ("rlsc", "entropy_token_mean")
 
 
-@pytest.fixture(scope="module", params=["rlsc", "entropy_token_mean"])
-def both(request, tiny_model, tmp_path_factory):
+@pytest.fixture(scope="module")
+def runs(tiny_model, tmp_path_factory):
+    """Folders of this process alone, and of two, with one for each loss in them."""
+    alone, together = (tmp_path_factory.mktemp(name) for name in ("alone", "together"))
+    for loss in LOSSES:
+        two_processes_rlsc.main(tiny_model, alone / loss, loss)
+    launch(SCRIPT, tiny_model, together, *LOSSES)
+    return alone, together
+
+
+@pytest.fixture(params=LOSSES)
+def both(request, runs):
     """Folder and reports of the one process, and of the two."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
-    done = []
-    for words in ([], launch):
-        folder = tmp_path_factory.mktemp("processes")
-        ended = subprocess.run(
-            [sys.executable, *words, str(SCRIPT), str(tiny_model), str(folder), request.param],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert ended.returncode == 0, ended.stderr[-3000:]
-        done.append((folder, [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]))
-    return done
+    folders = [folder / request.param for folder in runs]
+    return [(here, [json.loads(path.read_text()) for path in sorted(here.glob("*.json"))]) for here in folders]
 
 
 def test_samples_are_keyed_by_their_prompt(both):

@@ -1,4 +1,4 @@
-"""Some RLSC steps in every process that is started; each writes what it saw to FOLDER/RANK.json."""
+"""Some RLSC steps for each LOSS in every process that is started; each writes what it saw to FOLDER/LOSS/RANK.json."""
 
 import json
 import os
@@ -14,6 +14,7 @@ from inward.train import Samples, SelfConfidenceSettings, self_confidence
 
 
 def main(start: Path, folder: Path, loss: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     rank = os.environ.get("RANK", "0")
     drawn, logs, told = [], [], []
     policy = load(start, ModelSettings(device="cpu"))
@@ -58,10 +59,11 @@ def main(start: Path, folder: Path, loss: str) -> None:
         log=logs.append,
     )
     (folder / f"{rank}.json").write_text(json.dumps({"drawn": drawn, "logs": logs, "told": told, "steps": steps}))
-    # A process that ends with the group still open can abort in gloo's own threads.
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    for name in sys.argv[3:]:
+        main(Path(sys.argv[1]), Path(sys.argv[2]) / name, name)
+    # A process that ends with the group still open can abort in gloo's own threads.
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
