@@ -31,16 +31,24 @@ def assert_same(alone: Path, together: Path, start: Path):
     assert max(float((value - first[name]).abs().max()) for name, value in wanted.items() if name in first) > 1e-3
 
 
-@pytest.mark.parametrize("words", [[], ["sharded"], ["sharded", "lora"]], ids=" ".join)
-def test_two_processes_end_in_the_weights_of_one(words, tiny_model, tmp_path):
-    alone, together = tmp_path / "alone", tmp_path / "together"
-    alone.mkdir()
-    together.mkdir()
-    two_processes_pairs.main(tiny_model, alone, [word for word in words if word != "sharded"])
-    launch(SCRIPT, tiny_model, together, *words, env=SHARDED if words else {})
-    for name in ("preference", "reward_model", "tuning"):
-        assert_same(alone / name, together / name, tiny_model)
-        parts = {file.name for file in (together / f"{name}-work").rglob("pytorch_model_fsdp_0/*.distcp")}
-        assert parts == ({"__0_0.distcp", "__1_0.distcp"} if words else set())
-    assert_same(together / "tuning", together / "tuning-resumed", tiny_model)
-    AutoModelForCausalLM.from_pretrained(together / "preference")
+@pytest.fixture(scope="module")
+def alone(tiny_model, tmp_path_factory):
+    """What this process makes by itself, with all parameters and with adapters."""
+    folder = tmp_path_factory.mktemp("alone")
+    for way in ("full", "lora"):
+        two_processes_pairs.main(tiny_model, folder / way, way)
+    return folder
+
+
+@pytest.mark.parametrize("sharded", [False, True], ids=["whole", "sharded"])
+def test_two_processes_end_in_the_weights_of_one(sharded, alone, tiny_model, tmp_path):
+    ways = ("full", "lora") if sharded else ("full",)
+    launch(SCRIPT, tiny_model, tmp_path, *ways, env=SHARDED if sharded else {})
+    for way in ways:
+        together = tmp_path / way
+        for name in ("preference", "reward_model", "tuning"):
+            assert_same(alone / way / name, together / name, tiny_model)
+            parts = {file.name for file in (together / f"{name}-work").rglob("pytorch_model_fsdp_0/*.distcp")}
+            assert parts == ({"__0_0.distcp", "__1_0.distcp"} if sharded else set())
+        assert_same(together / "tuning", together / "tuning-resumed", tiny_model)
+        AutoModelForCausalLM.from_pretrained(together / "preference")

@@ -1,4 +1,7 @@
-"""DPO, the reward model and fine-tuning in every process that is started, into FOLDER; sharded where asked to."""
+"""DPO, the reward model and fine-tuning in every process that is started, into FOLDER/WAY for each WAY, full or lora.
+
+Sharded where the launcher says so in the environment.
+"""
 
 import os
 import sys
@@ -62,10 +65,9 @@ def pairs():
     return made
 
 
-def main(start: Path, folder: Path, words: list[str]) -> None:
-    if "sharded" in words:
-        shard_on_cpu()
-    lora = LoraSettings(target_modules=("q_proj", "v_proj")) if "lora" in words else None
+def main(start: Path, folder: Path, way: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    lora = LoraSettings(target_modules=("q_proj", "v_proj")) if way == "lora" else None
     model = ModelSettings(device="cpu")
     rows = pairs()
     for name, train, settings, data in (
@@ -76,10 +78,13 @@ def main(start: Path, folder: Path, words: list[str]) -> None:
         for out in (folder / name, folder / f"{name}-resumed")[: 2 if name == "tuning" else 1]:
             out.mkdir(exist_ok=True)
             train(data, start=start, out=out, work=folder / f"{name}-work", settings=settings, model=model, seed=0)
-    # A process that ends with the group still open can abort in gloo's own threads.
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
+    if "ACCELERATE_USE_FSDP" in os.environ:
+        shard_on_cpu()
+    for name in sys.argv[3:]:
+        main(Path(sys.argv[1]), Path(sys.argv[2]) / name, name)
+    # A process that ends with the group still open can abort in gloo's own threads.
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
