@@ -94,6 +94,11 @@ def together(settings: ModelSettings) -> Iterator[Crew]:
             "fsdp_cpu_ram_efficient_loading leaves all processes but one without weights, and each of them samples: "
             "set it to false in accelerate's configuration, as in recipes/accelerate/fsdp2_1x8.yaml"
         )
+    if os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3":
+        raise SettingsError(
+            "DeepSpeed ZeRO 3 leaves the processes waiting for each other when the checkpoint is written: take "
+            "recipes/accelerate/fsdp2_1x8.yaml, which shards the weights too, or deepspeed_zero2_1x8.yaml"
+        )
     device = pick_device(settings)
     if device.index is not None:
         raise SettingsError(

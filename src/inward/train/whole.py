@@ -62,6 +62,6 @@ def refuse_sharding(method: str) -> None:
     if is_sharded():
         raise SettingsError(
             f"{method} samples from the policy as it trains, which takes whole weights on every device: shard the "
-            "weights (FSDP, DeepSpeed ZeRO 3) of rlsf with route=dpo or route=sft alone, and take "
+            "weights (FSDP) of rlsf with route=dpo or route=sft alone, and take "
             "recipes/accelerate/ddp_1x8.yaml here, with optim.lora where memory is short"
         )
