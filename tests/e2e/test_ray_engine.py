@@ -27,6 +27,7 @@ def cluster() -> Iterator[Any]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # 15 by default, with which actors starve beside other tests
         running = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
         yield running
         running.shutdown()
@@ -92,7 +93,11 @@ def test_a_run_killed_with_the_ray_it_started_goes_on_in_a_cluster_and_repeats_n
 ):
     out = tmp_path / "run"
     process = subprocess.Popen(
-        [INWARD, *words(out, "ray")], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [INWARD, *words(out, "ray")],
+        env={**ENVIRONMENT, "RAY_worker_niceness": "0"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     wait_for(lambda: len(shards(out)) > 1 or process.poll() is not None, 300)
     own = actors(psutil.Process(process.pid))

@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,8 +72,8 @@ class _Made:
 class _Sampler:
     """An actor of Ray Data: loads the model once, and takes one shard at a time."""
 
-    def __init__(self, work: Work, threads: int, version: str) -> None:
-        self._work, self._threads, self._version = work, threads, version
+    def __init__(self, work: Work, threads: int, inward: str) -> None:
+        self._work, self._threads, self._inward = work, threads, inward
         self._policy: Policy | None = None
 
     def __call__(self, table: pyarrow.Table) -> pyarrow.Table:
@@ -97,7 +97,7 @@ class _Sampler:
     def _groups(self, prompts: list[Prompt]) -> Iterator[TraceGroup]:
         work = self._work
         if self._policy is None:
-            self._policy = _load(work, self._threads, self._version)
+            self._policy = _load(work, self._threads, self._inward)
         return sample(
             prompts,
             self._policy,
@@ -108,10 +108,12 @@ class _Sampler:
         )
 
 
-def _load(work: Work, threads: int, version: str) -> Policy:
+def _load(work: Work, threads: int, inward: str) -> Policy:
     node = platform.node()
-    if version != (here := metadata.version("inward")):
-        raise SettingsError(f"inward is {here} on {node}, and {version} where the run was started; install one")
+    if inward != version("inward"):
+        raise SettingsError(
+            f"inward is {version('inward')} on {node}, and {inward} where the run was started; install the same there"
+        )
     if not (work.path / "config.json").is_file():
         raise ModelError(
             f"the model's folder {work.path} is not there on {node}: it must be at the same place on every machine of "
@@ -200,7 +202,7 @@ def _dataset(shards: Mapping[int, Sequence[Prompt]], work: Work, num: int, needs
             _Sampler,
             batch_size=1,
             batch_format="pyarrow",
-            fn_constructor_args=(work, torch.get_num_threads(), metadata.version("inward")),
+            fn_constructor_args=(work, torch.get_num_threads(), version("inward")),
             compute=ActorPoolStrategy(size=num, max_tasks_in_flight_per_actor=1),
             max_restarts=LIVES,
             max_task_retries=LIVES,
