@@ -22,6 +22,12 @@ from inward.runs import RunFolder
 
 Curve = dict[int, float]
 
+STYLE = (
+    "text{font:12px sans-serif;fill:#555}.mid{text-anchor:middle}.end{text-anchor:end}.grid{stroke:#ddd}"
+    ".axis{stroke:#888}circle{fill:#0b6fb8;opacity:.55}.forecast{stroke:#c2410c;stroke-width:3}"
+)
+"""The looks of the figure."""
+
 
 @dataclass(kw_only=True)
 class Run:
@@ -59,12 +65,16 @@ def main() -> None:
     """Read the summaries and print Markdown."""
     parser = argparse.ArgumentParser(description="The tables of the field study.")
     parser.add_argument("out", type=Path, help="the folder given to `study.py`")
-    out: Path = parser.parse_args().out
+    parser.add_argument("--figure", type=Path, help="also draw gains and forecasts into this SVG file")
+    options = parser.parse_args()
+    out: Path = options.out
     runs = [one for start in (*DEVELOPED, *HELD_OUT) for one in read(out, start)]
     probes = {start: json.loads((out / f"probe-{start}/probe.json").read_text()) for start in {r.start for r in runs}}
     for lines in (starts(runs, probes), gains(runs), means(runs), forecasts(runs, probes), advised(runs, probes)):
         print("\n".join(lines), "\n")
     print("\n".join(chosen(runs)))
+    if options.figure:
+        options.figure.write_text(drawing(runs, probes), encoding="utf-8")
 
 
 def read(out: Path, start: str) -> Iterator[Run]:
@@ -208,6 +218,41 @@ def keep(runs: Sequence[Run]) -> tuple[float, str]:
     [of] = [run for run in runs if str(run.folder) == kept["run"]]
     step = 20 if of.method == "rlsf" else round(kept["position"])
     return of.curve[step], f"{of.method}, {kept['label']}"
+
+
+def drawing(runs: Sequence[Run], probes: dict[str, Any]) -> str:
+    """A row for each start model: a dot for every method's mean gain, and a bar at what the probe expects of rlsf."""
+    low, high, left, step = -0.45, 0.65, 110, 26
+
+    def x(gain: float) -> str:
+        return f"{left + 480 * (min(high, max(low, gain)) - low) / (high - low):.1f}"
+
+    parts: list[str] = []
+    rows = by_start(runs)
+    bottom = 12 + step * len(rows)
+    for tick in (-0.4, -0.2, 0.0, 0.2, 0.4, 0.6):
+        parts.append(
+            f'<line class="{"axis" if tick == 0 else "grid"}" x1="{x(tick)}" x2="{x(tick)}" y1="8" y2="{bottom}"/>'
+        )
+        parts.append(f'<text class="mid" x="{x(tick)}" y="{bottom + 16}">{100 * tick:+.0f}</text>')
+    for number, (start, several) in enumerate(rows.items()):
+        y = 12 + step * (number + 0.5)
+        parts.append(f'<text class="end" x="{left - 10}" y="{y + 4}">{start}</text>')
+        for method in METHODS:
+            gains = [run.gain for run in several if run.method == method]
+            if gains:
+                title = f"<title>{start}, {method}: {100 * fmean(gains):+.1f} points</title>"
+                parts.append(f'<circle cx="{x(fmean(gains))}" cy="{y}" r="4.5">{title}</circle>')
+        expected = probes[start]["outlooks"][0]["expected_gain"]["value"]
+        if expected is not None:
+            place = x(expected)
+            parts.append(f'<line class="forecast" x1="{place}" x2="{place}" y1="{y - 9}" y2="{y + 9}"/>')
+    words = "gain in greedy accuracy, points: a dot for each method; bar: what the probe expects of rlsf"
+    parts.append(f'<text class="mid" x="{left + 240}" y="{bottom + 36}">{words}</text>')
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 610 {bottom + 46}" role="img"><style>{STYLE}</style>'
+        f"{''.join(parts)}</svg>"
+    )
 
 
 def by_start(runs: Sequence[Run]) -> dict[str, list[Run]]:
