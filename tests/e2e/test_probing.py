@@ -52,7 +52,9 @@ def test_json_is_what_the_folder_keeps(based: tuple[Path, dict[str, Any]]):
     assert found == json.loads((out / "probe.json").read_text(encoding="utf-8"))
     assert found["labels_used"] is False and (found["num_prompts"], found["num_samples"]) == (40, 8)
     assert [(one["method"], one["reward"]) for one in found["outlooks"]] == [
-        ("rlsf", None), ("rlif", "self_certainty"), ("rlif", "neg_entropy"), ("rlif", "mean_logprob"), ("rlsc", None)
+        ("rlsf", None), ("rlif", "self_certainty"), ("rlif", "neg_entropy"), ("rlif", "mean_logprob"),
+        ("rlif", "sequence_probability"), ("rlif", "answer_disparity"), ("rlif", "majority_vote"),
+        ("rlif", "soft_vote"), ("rlsc", None),
     ]  # fmt: skip
     assert all(set(one) == {"value", "low", "high", "n"} for one in found["features"].values())
     assert all(one["reasons"] and one["risks"] for one in found["outlooks"])
@@ -64,7 +66,7 @@ def test_the_page_has_every_method_and_its_reasons(based: tuple[Path, dict[str, 
     out, found = based
     page = (out / "report.html").read_text(encoding="utf-8")
 
-    assert "What to expect of each method" in page and page.count('class="card"') == 5
+    assert "What to expect of each method" in page and page.count('class="card"') == 9
     assert found["outlooks"][-1]["reasons"][0].partition(" [")[0] in page
     (out / "report.html").unlink()
     assert call("report", out).code == 0
