@@ -11,7 +11,6 @@ import pytest
 
 from inward.diagnose import Decision, Probe, Sight, StopSettings, decide, monitors, support, votes
 from inward.diagnose import findings as findings_of
-from inward.diagnose.history import FROM_UPDATES
 from inward.diagnose.monitors import TRANSITIONS, count_words, repetition, transitional_words, transitions
 from inward.diagnose.rule import ABSTAINED
 from inward.errors import SettingsError
@@ -277,7 +276,7 @@ def rows(section: str) -> dict[str, list[str]]:
 def test_the_page_of_metrics_has_every_monitor_and_no_other():
     described = rows("Monitors")
 
-    assert described.keys() == {*monitors([]), *FROM_UPDATES, "transitional_words", "support"}
+    assert described.keys() == {*monitors([]), "engine_mismatch", "engine_weight", "transitional_words", "support"}
     assert all(len(cells) == 3 and all(cells) for cells in described.values())
     assert {better for _, _, better in described.values()} <= {"higher", "lower", "neither"}
 
