@@ -77,7 +77,8 @@ def test_an_actor_killed_in_the_middle_is_replaced_and_no_byte_differs(cluster: 
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    ended = call(*words(out, "ray", f"ray.address={cluster.address}"))
+    # One actor, so that it has given shards when it is killed and the next one is seen to be another.
+    ended = call(*words(out, "ray", f"ray.address={cluster.address}", "ray.actors=1"))
     killer.join()
 
     assert ended.code == 0, ended.err
@@ -105,10 +106,10 @@ def test_a_run_killed_with_the_ray_it_started_goes_on_in_a_cluster_and_repeats_n
     said, _ = process.communicate()
     kept = {file: file.stat().st_mtime_ns for file in shards(out)}
     assert own and 1 < len(kept) < NUM_SHARDS, said
-    assert len(said.splitlines()) == 1 and said
+    assert len(said.splitlines()) <= 1, said  # of ours: Ray itself says nothing
     wait_for(lambda: not any(one.is_running() for one in own), 30)
 
-    ended = call(*words(out, "ray", f"ray.address={cluster.address}", "ray.actors=1"))
+    ended = call(*words(out, "ray", f"ray.address={cluster.address}"))
 
     assert ended.code == 0, ended.err
     assert {file: file.stat().st_mtime_ns for file in kept} == kept

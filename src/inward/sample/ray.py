@@ -13,6 +13,7 @@ import os
 import pickle
 import platform
 import signal
+import socket
 import threading
 import time
 import warnings
@@ -254,6 +255,7 @@ def _cluster(settings: RaySettings) -> Iterator[None]:
     started: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     with _own_sigterm(), _silent():
         try:
+            _reach(address)
             ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **started)
         except (OSError, RuntimeError, ValueError, TimeoutError, RayError) as error:
             what = "Ray cannot be started here" if address == "local" else f"no Ray cluster at {address}"
@@ -266,6 +268,13 @@ def _cluster(settings: RaySettings) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Raise OSError where nothing listens at HOST:PORT: Ray itself would ask again for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
