@@ -118,7 +118,7 @@ def test_a_weight_that_is_all_alpha_is_not_for_rlsc():
 
 def test_steps_towards_no_answer_or_away_from_the_vote_are_a_high_risk():
     risks = {one.name: one.risk for one in outlook(healthy())}
-    ruinous = ("self_certainty", "neg_entropy", "answer_disparity")
+    ruinous = ("self_certainty", "neg_entropy", "answer_disparity", "sequence_probability")
     assert risks == dict.fromkeys(ALL, "medium") | {f"rlif {reward}": "high" for reward in ruinous}
     for cluster, pushed in (("unanswered", 0.1), ("voted", -0.1)):
         made = outlook(healthy(**{f"push/sequence_probability/share/{cluster}": about(pushed)}))

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from inward.cli.console import ends
+from inward.diagnose.features import MEASURES
 
 SEEN = (
     ("entropy", "policy entropy, nats a token"),
@@ -25,16 +26,6 @@ SEEN = (
     ("length", "length, tokens"),
     ("truncated_rate", "cut at the limit"),
     ("repetition", "repeated 4-grams"),
-)
-MEASURES = (
-    "answer_disparity",
-    "answer_probability",
-    "mean_logprob",
-    "neg_entropy",
-    "self_certainty",
-    "sequence_probability",
-    "majority_vote",
-    "soft_vote",
 )
 BY_MEASURE = (
     ("auroc/{}", "AUROC, vote"),

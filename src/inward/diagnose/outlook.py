@@ -79,26 +79,28 @@ RECORD: Mapping[tuple[str, str], tuple[Risk, str]] = {
         "measured: 3 of 3 embedded base trainings held their gain for 80 steps; ECE rose all the same",
     ),
     ("rlif", "sequence_probability"): (
-        "medium",
-        "measured: the one embedded base training tried held its gain for 150 steps; ECE more than doubled",
+        "high",
+        "measured: 3 of 3 trainings of a start model whose working often slips lost 40 points, since short guesses are "
+        "likelier; on embedded:base it held its gain for 150 steps",
     ),
     ("rlif", "answer_disparity"): (
         "high",
-        "measured: the one embedded base training tried had lost its gain by step 60, the reward at .98 of 1",
+        "measured: the one embedded base training of 60 steps had lost its gain at its end, the reward at .98 of 1",
     ),
     ("rlif", "majority_vote"): (
         "medium",
         "measured: 3 of 3 embedded base trainings held their gain for 60 steps; on embedded:chat, whose majority "
-        "guesses, 1 of 1 learned to guess",
+        "guesses, it taught guessing; 1 of 3 on a start model that works already lost 10 points",
     ),
     ("rlif", "soft_vote"): (
         "medium",
-        "measured: the one embedded base training tried held its gain for 60 steps; ECE more than doubled",
+        "measured: the one embedded base training of 60 steps held its gain; of 27 trainings of 20 steps none lost "
+        "more than 2 points",
     ),
     ("rlsc", ""): (
         "medium",
         "measured: 3 of 3 embedded base trainings held for 20 steps and lost 10 to 11 points of pass@16; 2 of 3 fell "
-        "after step 60; of 3 instruct ones 1 fell by 3.7 points",
+        "after step 60; of 3 instruct ones 1 fell by 3.7 points; with 4 questions a step 9 of 27 lost more than 2",
     ),
 }
 """What trainings of this project showed (recipes/*/README.md)."""
