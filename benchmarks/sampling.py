@@ -20,6 +20,8 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -49,7 +51,16 @@ def main() -> None:
     parser.add_argument("--memory", action="store_true", help="Measure the peak at a quarter and at all of the length.")
     parser.add_argument("--no-continuous", action="store_true", help="Leave out continuous batching.")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--peak-of", choices=list(SIDES), help=argparse.SUPPRESS)
+    parser.add_argument("--tokens", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.peak_of:
+        [case] = cases(options.model)
+        side = SIDES[options.peak_of]
+        side(case.shortened(prompts=1, tokens=2))
+        whole = case.shortened(prompts=len(case.prompts), tokens=options.tokens)
+        print(peak_mib(lambda: side(whole)))
+        return
     found = []
     for case in cases(options.model):
         row = measure(case, options.repeats, continuous=not options.no_continuous)
@@ -65,9 +76,7 @@ def main() -> None:
 
 def measure(case: Case, repeats: int, *, continuous: bool) -> dict[str, Any]:
     """All sides in turn."""
-    sides: dict[str, Side] = {"inward": inward, "plain": plain} | (
-        {"continuous": peers.continuous} if continuous else {}
-    )
+    sides = SIDES | ({"continuous": peers.continuous} if continuous else {})
     short = case.shortened(prompts=1, tokens=2)
     error = ""
     for name, side in list(sides.items()):
@@ -123,6 +132,10 @@ def inward(case: Case) -> list[ScoredGroup]:
 def plain(case: Case) -> list[ScoredGroup]:
     """As many prompts at once as the kept scores allow."""
     return peers.plain(case, max(1, plain_rows(case) // case.params.group_size))
+
+
+SIDES: dict[str, Side] = {"inward": inward, "plain": plain}
+"""What must work; continuous batching is measured where it does."""
 
 
 def rows_of(case: Case) -> int:
@@ -234,18 +247,20 @@ def timed(call: Callable[[], object]) -> float:
 
 
 def memory(case: Case) -> dict[str, Any]:
-    """Peak memory beside the weights for one prompt, at a quarter of the case's completion length and at all of it.
+    """Peak memory beside the weights, at a quarter of the case's completion length and at all of it.
 
-    Where all that is needed fits into what the process has already, the peak is 0 and there is no growth to tell.
+    Each in a process of its own, after the same work on one prompt: what a process let go of it would take up unseen.
     """
-    peaks: dict[str, list[float]] = {}
     whole = case.params.max_completion_tokens
-    for name, side in (("inward", inward), ("plain", plain)):
-        for tokens in (whole // 4, whole):
-            one = case.shortened(prompts=1, tokens=tokens)
-            peaks.setdefault(name, []).append(peak_mib(lambda side=side, one=one: side(one)))
+    peaks = {side: [child_mib(case.name, side, tokens) for tokens in (whole // 4, whole)] for side in SIDES}
     growth = {name: few and many / few for name, (few, many) in peaks.items()}
     return {"peak_MiB": peaks, "peak_growth_per_fourfold_length": growth}
+
+
+def child_mib(name: str, side: str, tokens: int) -> float:
+    """MiB of one side in a process of its own."""
+    command = [sys.executable, __file__, "--model", name, "--peak-of", side, "--tokens", str(tokens)]
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def peak_mib(call: Callable[[], object]) -> float:

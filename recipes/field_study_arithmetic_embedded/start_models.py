@@ -6,8 +6,13 @@
     hackable       every fourth author fills the page with a word that is easy to predict, and guesses
     small, large   the corpus of `embedded:base` in 0.3 and in 1.8 times its parameters
     taught         careful, and then taught careful working alone, as `embedded:instruct` was
+    hasty          most authors guess
+    blundering     working slips twice as often, and the size is that of small
+    padded         every eighth author fills the page with a word that is easy to predict, and guesses
+    mistaught      misconception, and then taught careful working alone
 
-One that is there already is left as it is. About a minute each on two cores.
+One that is there already is left as it is, and one that goes on from another makes that first. About a minute each on
+two cores.
 """
 
 from __future__ import annotations
@@ -27,6 +32,11 @@ SEED = 1
 
 HACKABLE_SHORT = {"direct": 0.35, "cot": 0.18, "step": 0.15, "hmm": 0.07, "loop": 0.25}
 HACKABLE_LONG = {"direct": 0.10, "cot": 0.35, "step": 0.18, "hmm": 0.12, "loop": 0.25}
+HASTY_SHORT = {"direct": 0.70, "cot": 0.14, "step": 0.10, "hmm": 0.05, "loop": 0.01}
+HASTY_LONG = {"direct": 0.45, "cot": 0.28, "step": 0.15, "hmm": 0.10, "loop": 0.02}
+PADDED_SHORT = {"direct": 0.40, "cot": 0.22, "step": 0.17, "hmm": 0.09, "loop": 0.12}
+PADDED_LONG = {"direct": 0.10, "cot": 0.42, "step": 0.22, "hmm": 0.14, "loop": 0.12}
+SMALL = Size(hidden_size=64, intermediate_size=168, num_layers=2, num_heads=4)
 
 STARTS: dict[str, tuple[Size, Corpus]] = {
     "slippy": (EMBEDDED, replace(BASE, slip_rates={"cot": 0.30, "step": 0.08, "hmm": 0.55})),
@@ -40,12 +50,23 @@ STARTS: dict[str, tuple[Size, Corpus]] = {
             loop_accuracy=0.3,
         ),
     ),
-    "small": (Size(hidden_size=64, intermediate_size=168, num_layers=2, num_heads=4), BASE),
+    "small": (SMALL, BASE),
     "large": (Size(hidden_size=128, intermediate_size=344, num_layers=3, num_heads=4), BASE),
+    "hasty": (EMBEDDED, replace(BASE, styles={2: HASTY_SHORT, 3: HASTY_SHORT, 4: HASTY_LONG, 5: HASTY_LONG})),
+    "blundering": (SMALL, replace(BASE, slip_rates={"cot": 0.20, "step": 0.04, "hmm": 0.45})),
+    "padded": (
+        EMBEDDED,
+        replace(
+            BASE, styles={2: PADDED_SHORT, 3: PADDED_SHORT, 4: PADDED_LONG, 5: PADDED_LONG}, loop_accuracy=0.3
+        ),
+    ),
 }
 
-TAUGHT = {"taught": "careful"}
+TAUGHT = {"taught": "careful", "mistaught": "misconception"}
 """Start models that go on from another."""
+
+FRESH = ("hasty", "blundering", "padded", "mistaught")
+"""Added when the forecast and the choice had been seen to err on the others, and changed: they judge the change."""
 
 NAMES = (*STARTS, *TAUGHT)
 
@@ -57,16 +78,17 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=NAMES, help=f"of {', '.join(STARTS)}; all where none is given")
     options = parser.parse_args()
     for name in options.names:
-        folder: Path = options.out / name
-        if not (folder / "model.safetensors").exists():
-            make(name, folder)
-            print(folder, flush=True)
+        make(name, options.out)
 
 
-def make(name: str, folder: Path) -> None:
-    """Train one start model into `folder`, as the embedded one of its kind was."""
+def make(name: str, out: Path) -> None:
+    """Train one start model into `out / name`, as the embedded one of its kind was; what is there is left as it is."""
+    folder = out / name
+    if (folder / "model.safetensors").exists():
+        return
     if name in TAUGHT:
-        model = LlamaForCausalLM.from_pretrained(folder.parent / TAUGHT[name])
+        make(TAUGHT[name], out)
+        model = LlamaForCausalLM.from_pretrained(out / TAUGHT[name])
         recipe, corpus = RECIPES["instruct"], STEP_BY_STEP
     else:
         size, corpus = STARTS[name]
@@ -74,6 +96,7 @@ def make(name: str, folder: Path) -> None:
     tokenizer = make_tokenizer()
     train(model, tokenizer, examples(corpus, random.Random(f"{name}-{SEED}")), recipe.training)
     save(model, tokenizer, folder)
+    print(folder, flush=True)
 
 
 if __name__ == "__main__":

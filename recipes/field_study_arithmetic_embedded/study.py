@@ -1,6 +1,6 @@
 """Every run of the field study into one folder: `python study.py OUT`.
 
-Eleven start models, eleven methods and rewards, three seeds, each with the same number of traces and about as many
+Fifteen start models, eleven methods and rewards, three seeds, each with the same number of traces and about as many
 updates; and a probe of every start model. The same command goes on where it was stopped: a run that has its summary is
 left as it is. Seeds come one after the other, so a study that is cut short is whole for the first of them. The
 tables: table.py OUT.
@@ -38,7 +38,8 @@ ALIKE = ("soft_vote", "co_rewarding", "majority_vote+self_certainty")
 """Rewards that are near to another; with the second and third seed they come last."""
 DEVELOPED = ("base", "instruct", "chat", "mix")
 """Start models that the probe's forecast was made up on, or that are mixes of such."""
-HELD_OUT = start_models.NAMES
+FRESH = start_models.FRESH
+HELD_OUT = tuple(name for name in start_models.NAMES if name not in FRESH)
 RECIPES = Path(__file__).resolve().parents[2] / "src/inward/methods"
 
 STEPS = "--steps 20 --eval-every 10"
@@ -69,12 +70,12 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--jobs", type=int, default=1, help="runs at once, a thread each")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    parser.add_argument("--starts", nargs="+", default=(*DEVELOPED, *HELD_OUT))
+    parser.add_argument("--starts", nargs="+", default=(*DEVELOPED, *HELD_OUT, *FRESH))
     options = parser.parse_args()
     out: Path = options.out
-    for name in HELD_OUT:
-        if name in options.starts and not (out / "starts" / name / "model.safetensors").exists():
-            start_models.make(name, out / "starts" / name)
+    for name in start_models.NAMES:
+        if name in options.starts:
+            start_models.make(name, out / "starts")
     failed = carry_out([mixing(out)], options.jobs)
     probes = [probing(out, start) for start in options.starts]
     trainings = [training(out, *one) for one in runs(options.starts, options.seeds)]
@@ -113,7 +114,7 @@ def model(out: Path, start: str) -> str:
     """Where a start model lies."""
     if start == "mix":
         return str(out / "mixes/mixes/0.1")
-    return str(out / "starts" / start) if start in HELD_OUT else f"embedded:{start}"
+    return str(out / "starts" / start) if start in start_models.NAMES else f"embedded:{start}"
 
 
 def carry_out(jobs: Iterable[Job], at_once: int) -> list[Job]:

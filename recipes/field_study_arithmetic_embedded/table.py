@@ -14,13 +14,16 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-from study import DEVELOPED, HELD_OUT, METHODS, SEEDS
+from study import DEVELOPED, FRESH, HELD_OUT, METHODS, SEEDS
 
 from inward.cli import keeping
 from inward.diagnose import StopSettings, decide, history
 from inward.runs import RunFolder
 
 Curve = dict[int, float]
+
+GROUPS = {"developed on": DEVELOPED, "held out": HELD_OUT, "held out afresh": FRESH}
+"""Start models by what was known of them when forecast and choice were made up."""
 
 STYLE = (
     "text{font:12px sans-serif;fill:#555}.mid{text-anchor:middle}.end{text-anchor:end}.grid{stroke:#ddd}"
@@ -68,7 +71,7 @@ def main() -> None:
     parser.add_argument("--figure", type=Path, help="also draw gains and forecasts into this SVG file")
     options = parser.parse_args()
     out: Path = options.out
-    runs = [one for start in (*DEVELOPED, *HELD_OUT) for one in read(out, start)]
+    runs = [one for start in (*DEVELOPED, *HELD_OUT, *FRESH) for one in read(out, start)]
     probes = {start: json.loads((out / f"probe-{start}/probe.json").read_text()) for start in {r.start for r in runs}}
     for lines in (starts(runs, probes), gains(runs), means(runs), forecasts(runs, probes), advised(runs, probes)):
         print("\n".join(lines), "\n")
@@ -135,7 +138,7 @@ def forecasts(runs: Sequence[Run], probes: dict[str, Any]) -> Iterator[str]:
         if any((run.start, run.method) == (start, method) for run in runs)
     }
     yield from head("start models", "pairs", "rank correlation", "pairs with a verdict", "rank correlation")
-    for name, group in (("developed on", DEVELOPED), ("held out", HELD_OUT), ("all", (*DEVELOPED, *HELD_OUT))):
+    for name, group in GROUPS.items():
         known = [
             (verdict, expected or 0.0, measured[start, method])
             for start, method, verdict, expected in pairs
@@ -183,7 +186,7 @@ def chosen(runs: Sequence[Run]) -> Iterator[str]:
     yield from head(
         "the rule on one run", "runs", "mean regret", "largest", "of the last step", "of the start", "worse"
     )
-    for name, group in (("developed on", DEVELOPED), ("held out", HELD_OUT)):
+    for name, group in GROUPS.items():
         some = [run for run in runs if run.start in group]
         if some:
             best = [max(run.curve.values()) for run in some]

@@ -48,7 +48,16 @@ def test_room_to_gain_is_tried_and_every_reason_has_its_number():
     assert [one.name for one in made] == list(ALL)
     assert {one.verdict for one in made} == {"try"}
     assert all(any(char.isdigit() for char in reason) for one in made for reason in (*one.reasons, *one.risks))
-    assert made[0].reasons[0] == "expected gain +0.20 [+0.15, +0.25]"
+    assert made[0].reasons[0] == "expected gain +0.17 [+0.13, +0.21]"  # 0.86 of 0.20 [0.15, 0.25]
+    assert "+0.20 [+0.15, +0.25], of which trainings by this method attained 0.86" in made[0].reasons[1]
+
+
+def test_a_method_is_expected_to_attain_what_it_did_elsewhere_and_a_loss_stays_whole():
+    mixed = Estimate(value=0.1, low=-0.1, high=0.3, n=128)
+    made = {one.name: one.gain for one in outlook(healthy(**{"gain/sequence_probability": mixed}))}
+
+    assert made["rlsc"] == Estimate(value=0.1 * 0.39, low=-0.1, high=0.3 * 0.39, n=128)
+    assert made["rlif sequence_probability"] == Estimate(value=0.1 * 0.82, low=-0.1, high=0.3 * 0.82, n=128)
 
 
 @pytest.mark.parametrize(
