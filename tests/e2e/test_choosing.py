@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from commands import Ended, call, write_lines
 from synthetic import manifest
+from synthetic_online import answered
 
 from inward.runs import RunFolder
 from inward.tasks import arithmetic
+from inward.types import EvalItem, Prompt
 
 RISE_AND_FALL = ((0, (0.25, 0.5) * 8), (10, (0.5, 0.75) * 8), (20, (0.1, 0.2) * 8))
 HIGHER = ((0, (0.25, 0.5) * 8), (5, (0.75, 1.0) * 8))
@@ -40,10 +42,11 @@ def test_of_one_run_the_best_before_the_stop_is_kept(tmp_path: Path):
 
     assert list(json.loads(ended.out)) == ["choices", "left_out"]
     assert list(made) == [
-        *("start", "source", "paired", "kept", "best", "confidence", "confidence_alike", "no_difference", "abstains"),
+        *("start", "source", "voters", "paired", "kept", "best", "confidence", "confidence_alike", "no_difference", "abstains"),
         *("reason", "candidates"),
     ]
     assert (made["start"], made["source"], made["paired"]) == (manifest().start.name, "training prompts", True)
+    assert made["voters"] == "start model"
     assert (made["kept"]["run"], made["kept"]["label"]) == (str(folder), "step 10")
     assert made["kept"]["checkpoint"] == str(folder / "checkpoints/00010")
     assert made["kept"]["support_change"]["value"] == pytest.approx(0.25)
@@ -61,6 +64,38 @@ def test_of_several_runs_below_one_folder_the_best_is_kept(tmp_path: Path):
     assert len(made["candidates"]) == 4
     words = call("choose", tmp_path).out
     assert f"keep        step 5 of {tmp_path / 'b'}" in words and "step 20, stopped" in words
+
+
+def judged(path: Path, rights: Sequence[bool], **settings: Any) -> Path:
+    """A run whose start model is right on every other question, and its step 10 as told; samples always are."""
+    with RunFolder.open(path, manifest(method="rlif", **settings)) as folder:
+        for stage, given in (("before/items", (True, False) * 8), ("curve/00010/items", rights)):
+            rows = [
+                answered(Prompt(id=f"q{n}", text=f"Q:{n}"), str(n), (right, True, True))[0]
+                for n, right in enumerate(given)
+            ]
+            folder.once(stage, lambda rows=rows: rows, EvalItem)
+        folder.log("trained", steps=10)
+    return path
+
+
+def test_three_judged_runs_elect_and_two_go_by_the_start_models_votes(tmp_path: Path):
+    """On half of the questions every step 10 has all three votes, on the others those of two runs of three."""
+    judged(tmp_path / "a", (True,) * 16)
+    judged(tmp_path / "b", (True,) * 16, seed=1)
+    [two] = choices(call("choose", tmp_path, "--json"))
+    judged(tmp_path / "c", (True,) * 16, seed=2)
+    [three] = choices(call("choose", tmp_path, "--json"))
+    judged(tmp_path / "d", (True,) * 16, evaluation=None)
+    [other] = choices(call("choose", tmp_path, "--json"))
+
+    assert (two["voters"], two["kept"]["label"], two["kept"]["support"]) == ("start model", "step 10", 1.0)
+    assert (three["voters"], three["source"], three["kept"]["label"]) == ("other runs", "evaluation answers", "step 10")
+    assert three["kept"]["support"] == pytest.approx(5 / 6)
+    assert other["voters"] == "start model"  # one of them was asked something else
+    (tmp_path / "d/manifest.json").unlink()
+    words = call("choose", tmp_path).out
+    assert "support by the other runs" in words and "Runs that err alike support wrong answers" in words
 
 
 def test_what_cannot_be_weighed_is_named(tmp_path: Path):

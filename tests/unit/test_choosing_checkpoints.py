@@ -1,8 +1,11 @@
 """What `choose` keeps, on supports written by hand."""
 
+from dataclasses import replace
+
 import pytest
 
 from inward.diagnose.choice import Candidate, choose, name_of
+from inward.diagnose.peers import by_peers
 
 PROMPTS = 40
 START = Candidate(run="", label="start model", position=0.0, asked="", change=(), support=0.5)
@@ -78,3 +81,50 @@ def test_without_any_support_nothing_is_said():
 
 def _fields(one: Candidate) -> dict[str, object]:
     return {name: getattr(one, name) for name in ("run", "label", "position", "asked", "change", "support")}
+
+
+def told(run: str, answers: str, *, votes: bool = True, step: float = 10) -> Candidate:
+    """A checkpoint that answers as the letters say; a blank is no answer."""
+    given = tuple(None if one == " " else one for one in answers)
+    return at(step, (0.0,) * len(given), run=run, answers=given, votes=votes)
+
+
+def test_other_runs_vote_and_no_run_votes_on_itself():
+    """For what it says the start model has 1, 0, 0 and 2 of the votes of a, b and c; run a has 1, 1, 2 and 0 of those
+    of the start model, b and c."""
+    start = replace(START, answers=("x", "y", "z", "w"))
+    made = by_peers([start, told("a", "xkmv"), told("b", "pkmw"), told("c", "qomw")])
+
+    assert (made[0].support, made[0].change) == (pytest.approx(3 / 12), (0, 0, 0, 0))
+    assert (made[1].support, made[1].change) == (pytest.approx(4 / 12), pytest.approx((0, 1 / 3, 2 / 3, -2 / 3)))
+
+
+def test_a_run_votes_by_the_checkpoint_that_its_rule_keeps_and_by_the_start_model_where_that_is_kept():
+    """Votes: start xx, a xm, b km, c xx. The start model has 2 and 1 of three, a's late checkpoint 1 and 0, b 0 and 1."""
+    start = replace(START, answers=("x", "x"))
+    late = told("a", "kk", step=20, votes=False)
+    made = by_peers([start, told("a", "xm"), late, told("b", "km"), told("c", "yy", votes=False)])
+
+    assert made[0].support == pytest.approx(3 / 6)
+    assert made[2].change == pytest.approx((-1 / 3, -1 / 3))
+    assert made[3].change == pytest.approx((-2 / 3, 0))
+
+
+def test_no_answer_has_no_support_even_of_those_who_give_none():
+    start = replace(START, answers=(None,))
+    made = by_peers([start, told("a", " "), told("b", " "), told("c", " ")])
+
+    assert {one.support for one in made} == {0.0}
+    assert choose(made, voters="other runs").abstains
+
+
+def test_the_checkpoint_that_the_other_runs_agree_with_is_kept():
+    """On the second half of the prompts the right ones have two votes of five, the start model one."""
+    right, half = "r" * PROMPTS, "r" * (PROMPTS // 2) + "s" * (PROMPTS // 2)
+    start = replace(START, answers=tuple(half))
+    runs = [told("a", right), told("b", right), told("c", right), told("d", half), told("e", "t" * PROMPTS)]
+    made = choose(by_peers([start, *runs]), voters="other runs")
+
+    assert made.kept.candidate.run in ("a", "b", "c")
+    assert made.kept.change.value == pytest.approx(0.1)
+    assert made.reason.startswith(f"{name_of(made.kept.candidate)} has the highest support by the other runs, 0.600")

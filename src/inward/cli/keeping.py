@@ -19,8 +19,9 @@ from inward import evaluate
 from inward.cli import keeping_table
 from inward.cli.diagnosis import rule_settings, trained
 from inward.diagnose import Probe, decide, history
-from inward.diagnose.choice import Candidate, Choice, Weighed, choose, name_of
+from inward.diagnose.choice import Candidate, Choice, Voters, Weighed, choose, name_of
 from inward.diagnose.history import judged_probes
+from inward.diagnose.peers import MIN_RUNS, by_peers
 from inward.errors import RunFolderError
 from inward.runs import RunFolder, from_json
 from inward.runs.records import to_json
@@ -138,11 +139,10 @@ def _listed(value: object) -> list[Any]:
 
 def _choice(runs: Sequence[Run], left_out: list[dict[str, str]]) -> dict[str, Any]:
     """What to keep of runs that share their start model."""
-    if len({source for run in runs for source in run.probes}) > 1:
-        # Read only where runs differ: all judged answers of a run are much to read.
+    if len(runs) >= MIN_RUNS or len({source for run in runs for source in run.probes}) > 1:
+        # Read only where runs are compared by it: all judged answers of a run are much to read.
         runs = [_with_judged(run) for run in runs]
-    counts = Counter(source for run in runs for source in run.probes)
-    source = max(SOURCES, key=lambda one: counts[one])
+    source, voters = _source(runs)
     able = [run for run in runs if source in run.probes]
     for run in runs:
         if run not in able:
@@ -150,13 +150,16 @@ def _choice(runs: Sequence[Run], left_out: list[dict[str, str]]) -> dict[str, An
             left_out.append({"run": run.name, "why": why})
     starts = {run.asked(source): run.probes[source][0][1] for run in able}
     first = next(iter(starts.values()))
-    start = Candidate(run="", label="start model", position=0.0, asked="", change=(), support=first.mean)
+    start = Candidate(
+        run="", label="start model", position=0.0, asked="", change=(), support=first.mean, answers=first.answers
+    )
     candidates = [start, *(one for run in able for one in _candidates(run, source))]
-    made = choose(candidates)
+    made = choose(by_peers(candidates) if voters == "other runs" else candidates, voters=voters)
     places = {run.name: run for run in able}
     return {
         "start": runs[0].folder.manifest.start.name,
         "source": source,
+        "voters": voters,
         "paired": len(starts) == 1,
         "kept": _said(made.kept, places),
         "best": _said(made.best, places),
@@ -167,6 +170,15 @@ def _choice(runs: Sequence[Run], left_out: list[dict[str, str]]) -> dict[str, An
         "reason": made.reason,
         "candidates": [_said(one, places) for one in made.weighed],
     }
+
+
+def _source(runs: Sequence[Run]) -> tuple[str, Voters]:
+    """What runs are weighed on, and by whose votes: by one another's where there are enough with the same questions."""
+    judged = {run.asked(SOURCES[1]) if SOURCES[1] in run.probes else None for run in runs}
+    if len(runs) >= MIN_RUNS and len(judged) == 1 and None not in judged:
+        return SOURCES[1], "other runs"
+    counts = Counter(source for run in runs for source in run.probes)
+    return max(SOURCES, key=lambda one: counts[one]), "start model"
 
 
 def _with_judged(run: Run) -> Run:
@@ -184,7 +196,8 @@ def _alike(made: Choice) -> list[Weighed]:
 def _candidates(run: Run, source: str) -> Iterator[Candidate]:
     (_, start), *others = run.probes[source]
     mixes = run.folder.manifest.method == "interpolate"
-    stop = None if mixes else decide([probe for _, probe in run.probes[source]], rule_settings(run.folder)).stop_step
+    decision = decide([probe for _, probe in run.probes[source]], rule_settings(run.folder))
+    stop = None if mixes else decision.stop_step
     for position, probe in others:
         yield Candidate(
             run=run.name,
@@ -194,6 +207,8 @@ def _candidates(run: Run, source: str) -> Iterator[Candidate]:
             change=tuple(b - a for a, b in zip(start.support, probe.support, strict=True)),
             support=probe.mean,
             stopped=stop is not None and position >= stop,
+            answers=probe.answers,
+            votes=probe.step == decision.kept_step,
         )
 
 

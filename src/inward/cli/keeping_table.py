@@ -17,7 +17,8 @@ def show(result: Found) -> None:
     """Print the choices, one for each start model, and what was left out."""
     out = Console(highlight=False)
     for choice in result["choices"]:
-        title = f"from {choice['start']}: support by its votes ({choice['source']})"
+        by = "its votes" if choice["voters"] == "start model" else "the other runs, each without its own vote"
+        title = f"from {choice['start']}: support by {by} ({choice['source']})"
         if not choice["paired"]:
             title += "; runs on different prompts are compared unpaired"
         out.print(escape(title), soft_wrap=True)
@@ -64,7 +65,9 @@ def _kept(out: Console, choice: Found) -> None:
         lines[-1] += f"; {choice['confidence_alike']:.2f} that it or one of these has the most"
         lines.append(f"no difference can be told to {', '.join(choice['no_difference'])}")
     lines.append(f"checkpoint  {kept['checkpoint'] or 'not on disk any more'}")
-    lines.append("A start model whose votes are wrong supports wrong answers; no label was read for this.")
+    alone = choice["voters"] == "start model"
+    whose = "A start model whose votes are wrong supports" if alone else "Runs that err alike support"
+    lines.append(f"{whose} wrong answers; no label was read for this.")
     for line in lines:
         out.print(escape(line), soft_wrap=True)
 

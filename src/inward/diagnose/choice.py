@@ -1,7 +1,8 @@
 """Which checkpoint, method or mix to keep among several runs, without labels, and how sure that is.
 
 The criterion is that of `rule`: what a checkpoint's answers have of the start model's votes, against what the start
-model's own answers have. Runs are compared where they share the start model. Checkpoints from the one on at which the
+model's own answers have; or, where several runs answered the same prompts, what they have of the votes of the other
+runs (`peers`). Runs are compared where they share the start model. Checkpoints from the one on at which the
 stop rule fires are out. Where the best cannot be told from an earlier checkpoint of its run, or from the start model,
 the earlier one is kept: nothing speaks for more training.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -20,6 +22,8 @@ from inward.types import Estimate
 NUM_RESAMPLES = 4000
 
 Draws = Float[NDArray[np.float64], " R"]
+Answers = tuple[str | None, ...]
+Voters = Literal["start model", "other runs"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,10 @@ class Candidate:
     """Mean over prompts."""
     stopped: bool = False
     """Whether the stop rule fired at it, or before."""
+    answers: Answers = ()
+    """[P] its greedy answers, in the form that equal answers share; empty where they are not known."""
+    votes: bool = False
+    """Whether it is the checkpoint that its own run's rule keeps, by which the run votes on others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +76,12 @@ class Choice:
     reason: str
 
 
-def choose(candidates: Sequence[Candidate], *, seed: int = 0) -> Choice:
+def choose(candidates: Sequence[Candidate], *, voters: Voters = "start model", seed: int = 0) -> Choice:
     """Weigh candidates, the start model first.
 
     Args:
         candidates: at least the start model, whose change is 0 on every prompt.
+        voters: whose votes their support is made of.
         seed: of the bootstrap; candidates with the same prompts meet the same resamples.
     """
     draws = _draws(candidates, seed)
@@ -93,7 +102,11 @@ def choose(candidates: Sequence[Candidate], *, seed: int = 0) -> Choice:
     kept = _earliest(weighed, able, best)
     abstains = not any(one.support > 0 for one in candidates)
     return Choice(
-        kept=kept, best=best, weighed=tuple(weighed), abstains=abstains, reason=_reason(kept, best, weighed, abstains)
+        kept=kept,
+        best=best,
+        weighed=tuple(weighed),
+        abstains=abstains,
+        reason=_reason(kept, best, weighed, voters if not abstains else None),
     )
 
 
@@ -124,13 +137,14 @@ def _earliest(weighed: Sequence[Weighed], able: Sequence[int], best: Weighed) ->
     return min(alike, key=lambda one: abs(one.candidate.position))
 
 
-def _reason(kept: Weighed, best: Weighed, weighed: Sequence[Weighed], abstains: bool) -> str:
-    if abstains:
-        return "the start model's votes hold no answer that a checkpoint gives, so nothing can be said"
+def _reason(kept: Weighed, best: Weighed, weighed: Sequence[Weighed], voters: Voters | None) -> str:
+    if voters is None:
+        return "the votes hold no answer that a checkpoint gives, so nothing can be said"
     if len(weighed) == 1:
         return "there is no checkpoint beside the start model"
     name, change = name_of(best.candidate), best.change
-    most = f"{name} has the highest support, {best.candidate.support:.3f}"
+    by = " by the other runs" if voters == "other runs" else ""
+    most = f"{name} has the highest support{by}, {best.candidate.support:.3f}"
     if best.candidate.run:
         most += f", {change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}] against the start model"
     if kept is best:

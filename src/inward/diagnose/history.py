@@ -101,7 +101,8 @@ def judged_probes(folder: RunFolder, stages: Mapping[int, str]) -> list[Probe]:
         judged = {item.prompt_id: _canonical(item, kind) for item in folder.records(stage, EvalItem)}
         items = [judged[prompt_id] for prompt_id in before]
         supports = map(_support, before.values(), voting, items) if votable else ()
-        probes.append(Probe(step=step, support=tuple(supports), metrics=_metrics(items)))
+        answers = tuple(item.greedy.answer for item in items)
+        probes.append(Probe(step=step, support=tuple(supports), metrics=_metrics(items), answers=answers))
     return probes
 
 

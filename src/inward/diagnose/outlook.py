@@ -1,7 +1,7 @@
 """What a method may be expected to give, from named features alone: one pure function, its thresholds in one place.
 
-The forecast of the gain is `selection.gain`, in which nothing is fitted, times what trainings by that method attained of
-it on the models it was developed on. The rules below say when there is reason to expect none, or no ground to say
+The forecast of the gain is `selection.gain`, in which nothing is fitted, times what trainings by that method attained
+of it on the models it was developed on. The rules below say when there is reason to expect none, or no ground to say
 anything. Where a threshold was measured the comment names the place; the embedded models are one family of one size,
 and the RLIF paper's numbers are as third parties read it (arXiv 2506.17219).
 """
@@ -72,8 +72,8 @@ ATTAINED = {
     ("rlsc", ""): 0.39,
 }
 """Measured gain over what `selection.gain` says, mean over trainings of `embedded:base` and of its mix with a tenth of
-`instruct` (docs/methods/probe.md#what-methods-attain). RLSC reached 0.82 with its recipe's 32 questions a step, and 0.50
-and -0.15 with 4."""
+`instruct` (docs/methods/probe.md#what-methods-attain). RLSC reached 0.82 with its recipe's 32 questions a step, and
+0.50 and -0.15 with 4."""
 
 RECORD: Mapping[tuple[str, str], tuple[Risk, str]] = {
     ("rlsf", ""): (

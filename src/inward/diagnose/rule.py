@@ -58,6 +58,8 @@ class Probe:
     there were no votes."""
     metrics: Mapping[str, float]
     """Label-free numbers of its traces, keyed as the monitors are."""
+    answers: tuple[str | None, ...] = ()
+    """[P] its greedy answers, in the form that equal answers share; empty where they were not kept."""
 
     @property
     def mean(self) -> float:
