@@ -61,7 +61,11 @@ class Run:
     def kept(self) -> float:
         """Gain of the checkpoint that the label-free rule keeps, by the answers of the evaluation."""
         kept = decide(history(RunFolder.read(self.folder), judged=True).probes, StopSettings()).kept_step
-        return self.curve[min(kept, 20)] - self.curve[0]
+        return self.curve[self.place(kept)] - self.curve[0]
+
+    def place(self, step: int) -> int:
+        """Where a step stands on the curve; rlsf makes an update for every batch of its pairs, few or many."""
+        return 20 if step and self.method == "rlsf" else step
 
 
 def main() -> None:
@@ -219,8 +223,7 @@ def keep(runs: Sequence[Run]) -> tuple[float, str]:
     if kept["run"] is None:
         return runs[0].curve[0], "start model"
     [of] = [run for run in runs if str(run.folder) == kept["run"]]
-    step = 20 if of.method == "rlsf" else round(kept["position"])
-    return of.curve[step], f"{of.method}, {kept['label']}"
+    return of.curve[of.place(round(kept["position"]))], f"{of.method}, {kept['label']}"
 
 
 def drawing(runs: Sequence[Run], probes: dict[str, Any]) -> str:

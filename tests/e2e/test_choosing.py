@@ -1,6 +1,7 @@
 """`inward choose` on run folders that no training made, and on small ones that were."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,18 @@ def test_of_one_run_the_best_before_the_stop_is_kept(tmp_path: Path):
 
     assert list(json.loads(ended.out)) == ["choices", "left_out"]
     assert list(made) == [
-        *("start", "source", "voters", "paired", "kept", "best", "confidence", "confidence_alike", "no_difference", "abstains"),
+        *(
+            "start",
+            "source",
+            "voters",
+            "paired",
+            "kept",
+            "best",
+            "confidence",
+            "confidence_alike",
+            "no_difference",
+            "abstains",
+        ),
         *("reason", "candidates"),
     ]
     assert (made["start"], made["source"], made["paired"]) == (manifest().start.name, "training prompts", True)
@@ -67,11 +79,14 @@ def test_of_several_runs_below_one_folder_the_best_is_kept(tmp_path: Path):
 
 
 def judged(path: Path, rights: Sequence[bool], **settings: Any) -> Path:
-    """A run whose start model is right on every other question, and its step 10 as told; samples always are."""
+    """A run whose start model is right on every other question, and its step 10 as told.
+
+    Of its two samples one is always right, the other on question 1 alone: so its votes hardly say anything.
+    """
     with RunFolder.open(path, manifest(method="rlif", **settings)) as folder:
         for stage, given in (("before/items", (True, False) * 8), ("curve/00010/items", rights)):
             rows = [
-                answered(Prompt(id=f"q{n}", text=f"Q:{n}"), str(n), (right, True, True))[0]
+                answered(Prompt(id=f"q{n}", text=f"Q:{n}"), str(n), (right, n == 1, True))[0]
                 for n, right in enumerate(given)
             ]
             folder.once(stage, lambda rows=rows: rows, EvalItem)
@@ -79,21 +94,24 @@ def judged(path: Path, rights: Sequence[bool], **settings: Any) -> Path:
     return path
 
 
-def test_three_judged_runs_elect_and_two_go_by_the_start_models_votes(tmp_path: Path):
+def test_where_the_start_models_votes_tell_nothing_three_runs_elect(tmp_path: Path):
     """On half of the questions every step 10 has all three votes, on the others those of two runs of three."""
-    judged(tmp_path / "a", (True,) * 16)
-    judged(tmp_path / "b", (True,) * 16, seed=1)
+    for seed, name in enumerate("ab"):
+        judged(tmp_path / name, (True,) * 16, seed=seed)
     [two] = choices(call("choose", tmp_path, "--json"))
-    judged(tmp_path / "c", (True,) * 16, seed=2)
+    judged(tmp_path / "c", (True,) * 16, seed=2, settings={"evaluation": {"num_samples": 2, "batch_rows": 8}})
+    [asked_else] = choices(call("choose", tmp_path, "--json"))
+    for name in "ab":
+        settings = {"evaluation": {"num_samples": 2, "cot_prompt": name}}  # of a decoding that no checkpoint takes
+        shutil.rmtree(tmp_path / name)
+        judged(tmp_path / name, (True,) * 16, settings=settings)
     [three] = choices(call("choose", tmp_path, "--json"))
-    judged(tmp_path / "d", (True,) * 16, evaluation=None)
-    [other] = choices(call("choose", tmp_path, "--json"))
 
-    assert (two["voters"], two["kept"]["label"], two["kept"]["support"]) == ("start model", "step 10", 1.0)
+    for one in (two, asked_else):
+        assert (one["voters"], one["kept"]["label"]) == ("start model", "start model")
+        assert one["best"]["label"] == "step 10"
     assert (three["voters"], three["source"], three["kept"]["label"]) == ("other runs", "evaluation answers", "step 10")
     assert three["kept"]["support"] == pytest.approx(5 / 6)
-    assert other["voters"] == "start model"  # one of them was asked something else
-    (tmp_path / "d/manifest.json").unlink()
     words = call("choose", tmp_path).out
     assert "support by the other runs" in words and "Runs that err alike support wrong answers" in words
 

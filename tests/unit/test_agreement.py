@@ -122,9 +122,9 @@ def math_verify(gold: str, answer: str) -> bool:
 
     def read(text: str) -> list[Any]:
         text = re.sub(r"(?<!\\)\$", "", text)
-        return parse(f"${text}$", parsing_timeout=1)
+        return parse(f"${text}$", parsing_timeout=20)
 
-    return verify(read(gold), read(answer), timeout_seconds=1)
+    return verify(read(gold), read(answer), timeout_seconds=20)
 
 
 @pytest.mark.parametrize(("gold", "answer"), ALIKE)

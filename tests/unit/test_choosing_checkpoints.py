@@ -100,7 +100,7 @@ def test_other_runs_vote_and_no_run_votes_on_itself():
 
 
 def test_a_run_votes_by_the_checkpoint_that_its_rule_keeps_and_by_the_start_model_where_that_is_kept():
-    """Votes: start xx, a xm, b km, c xx. The start model has 2 and 1 of three, a's late checkpoint 1 and 0, b 0 and 1."""
+    """Votes: start xx, a xm, b km, c xx. Of three the start model has 2 and 1, a's late checkpoint 1 and 0, b 0, 1."""
     start = replace(START, answers=("x", "x"))
     late = told("a", "kk", step=20, votes=False)
     made = by_peers([start, told("a", "xm"), late, told("b", "km"), told("c", "yy", votes=False)])

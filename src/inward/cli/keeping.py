@@ -19,7 +19,7 @@ from inward import evaluate
 from inward.cli import keeping_table
 from inward.cli.diagnosis import rule_settings, trained
 from inward.diagnose import Probe, decide, history
-from inward.diagnose.choice import Candidate, Choice, Voters, Weighed, choose, name_of
+from inward.diagnose.choice import Candidate, Choice, Weighed, choose, name_of
 from inward.diagnose.history import judged_probes
 from inward.diagnose.peers import MIN_RUNS, by_peers
 from inward.errors import RunFolderError
@@ -30,6 +30,8 @@ from inward.types import Estimate
 SOURCES = ("training prompts", "evaluation answers")
 """What support was measured on; the stop rule's own probes come first."""
 TRAINED = ("rlsf", "rlif", "rlsc")
+UNASKED = ("batch_rows", "cot_prompt", "num_branches", "reference")
+"""Settings of an evaluation that change no answer of a checkpoint: its speed, and decodings beside the greedy one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +48,9 @@ class Run:
         if source == SOURCES[0]:
             return json.dumps(self.folder.read_json("probe.json")["prompts"])
         data = self.folder.manifest.evaluation
-        return f"{data.sha256 if data else ''} {self.folder.manifest.settings.get('evaluation')}"
+        settings: Mapping[str, Any] = self.folder.manifest.settings.get("evaluation") or {}
+        asked = {key: value for key, value in settings.items() if key not in UNASKED}
+        return f"{data.sha256 if data else ''} {json.dumps(asked, sort_keys=True)}"
 
 
 def show(paths: Sequence[Path], *, as_json: bool) -> None:
@@ -139,28 +143,29 @@ def _listed(value: object) -> list[Any]:
 
 def _choice(runs: Sequence[Run], left_out: list[dict[str, str]]) -> dict[str, Any]:
     """What to keep of runs that share their start model."""
-    if len(runs) >= MIN_RUNS or len({source for run in runs for source in run.probes}) > 1:
-        # Read only where runs are compared by it: all judged answers of a run are much to read.
+    if len({source for run in runs for source in run.probes}) > 1:
+        # Read only where runs differ: all judged answers of a run are much to read.
         runs = [_with_judged(run) for run in runs]
-    source, voters = _source(runs)
+    counts = Counter(source for run in runs for source in run.probes)
+    source = max(SOURCES, key=lambda one: counts[one])
     able = [run for run in runs if source in run.probes]
     for run in runs:
         if run not in able:
             why = f"its support was measured on {', '.join(run.probes)}, that of the others on {source}"
             left_out.append({"run": run.name, "why": why})
-    starts = {run.asked(source): run.probes[source][0][1] for run in able}
-    first = next(iter(starts.values()))
-    start = Candidate(
-        run="", label="start model", position=0.0, asked="", change=(), support=first.mean, answers=first.answers
-    )
-    candidates = [start, *(one for run in able for one in _candidates(run, source))]
-    made = choose(by_peers(candidates) if voters == "other runs" else candidates, voters=voters)
+    made, voters = choose(_weighable_of(able, source)), "start model"
+    if not made.kept.candidate.run:
+        judged = [_with_judged(run) for run in able]
+        if len(judged) >= MIN_RUNS and all(SOURCES[1] in run.probes for run in judged) and _paired(judged, SOURCES[1]):
+            elected = choose(by_peers(_weighable_of(judged, SOURCES[1])), voters="other runs")
+            if elected.kept.candidate.run:
+                made, voters, source = elected, "other runs", SOURCES[1]
     places = {run.name: run for run in able}
     return {
         "start": runs[0].folder.manifest.start.name,
         "source": source,
         "voters": voters,
-        "paired": len(starts) == 1,
+        "paired": voters == "other runs" or _paired(able, source),
         "kept": _said(made.kept, places),
         "best": _said(made.best, places),
         "confidence": made.kept.probability_best,
@@ -172,13 +177,18 @@ def _choice(runs: Sequence[Run], left_out: list[dict[str, str]]) -> dict[str, An
     }
 
 
-def _source(runs: Sequence[Run]) -> tuple[str, Voters]:
-    """What runs are weighed on, and by whose votes: by one another's where there are enough with the same questions."""
-    judged = {run.asked(SOURCES[1]) if SOURCES[1] in run.probes else None for run in runs}
-    if len(runs) >= MIN_RUNS and len(judged) == 1 and None not in judged:
-        return SOURCES[1], "other runs"
-    counts = Counter(source for run in runs for source in run.probes)
-    return max(SOURCES, key=lambda one: counts[one]), "start model"
+def _paired(runs: Sequence[Run], source: str) -> bool:
+    """Whether all of them answered the same prompts."""
+    return len({run.asked(source) for run in runs}) == 1
+
+
+def _weighable_of(runs: Sequence[Run], source: str) -> list[Candidate]:
+    """The start model and the checkpoints of all runs."""
+    first = runs[0].probes[source][0][1]
+    start = Candidate(
+        run="", label="start model", position=0.0, asked="", change=(), support=first.mean, answers=first.answers
+    )
+    return [start, *(one for run in runs for one in _candidates(run, source))]
 
 
 def _with_judged(run: Run) -> Run:
