@@ -21,6 +21,9 @@ import torch
 Fault = str | None
 """`500`, `429` and other codes, `slow`, `drip`, `cut`, `refuse`, or `schema:WHAT`; see `_Handler`."""
 
+NO_JSON = {"schema:html": b"<html>", "schema:deep": b"[" * 100_000}
+"""What is sent in place of a reply."""
+
 
 @dataclass
 class Served:
@@ -128,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault and fault.startswith("schema:"):
             spoil(payload, fault.removeprefix("schema:"))
         self._leave()
-        data = b"<html>" if fault == "schema:html" else json.dumps(payload).encode()
+        data = NO_JSON.get(fault or "") or json.dumps(payload).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
@@ -207,7 +210,7 @@ def spoil(payload: dict[str, Any], what: str) -> None:
     """Change one thing of a reply: remove a field given by its path, or as `SPOILS` names it."""
     if what in SPOILS:
         SPOILS[what](payload["choices"][0], payload)
-    elif what != "html":
+    elif f"schema:{what}" not in NO_JSON:
         *path, last = what.split(".")
         table: Any = payload
         for part in path:

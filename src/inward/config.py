@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import difflib
-import re
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from functools import reduce
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from inward.answers import AnswerSettings
@@ -21,6 +19,7 @@ from inward.errors import InwardError, SettingsError
 from inward.evaluate import Decoding
 from inward.methods.settings import calibrating, probing, rlif, rlsc, rlsf
 from inward.settings import ModelSettings
+from inward.settings.plain_yaml import MOST_LEVELS, parse_yaml, shortened
 from inward.settings.trainer import Tracker, check_trackers
 from inward.tasks.formats import Format
 
@@ -293,7 +292,7 @@ def build(config: type[T], values: Mapping[str, Any], path: str = "") -> T:
         near = difflib.get_close_matches(unknown[0], hints, n=1)
         known = ", ".join(path + key for key in hints)
         hint = f"did you mean {path}{near[0]}?" if near else f"known are {known}"
-        raise SettingsError(f"unknown setting {path}{unknown[0]}; {hint}")
+        raise SettingsError(f"unknown setting {path}{shortened(unknown[0])}; {hint}")
     given = {key: _value(hints[key], value, f"{path}{key}") for key, value in values.items()}
     try:
         return config(**given)
@@ -314,7 +313,7 @@ def _value(hint: Any, value: Any, path: str) -> Any:
     if value is None and type(None) in members:
         return None
     if not isinstance(value, Mapping):
-        raise SettingsError(f"{path} takes a table of settings, got {value!r}")
+        raise SettingsError(f"{path} takes a table of settings, got {_shown(value)}")
     return build(typing.cast("type[Any]", nested), value, path + ".")
 
 
@@ -324,11 +323,11 @@ def _refusal(hint: Any, value: Any, error: ValidationError) -> str:
     given = value if isinstance(value, list) else [value]
     wrong = [one for one in given if isinstance(one, str) and one not in choices]
     if not choices or not wrong:
-        return f"{error.errors()[0]['msg']}, got {value!r}"
+        return f"{error.errors()[0]['msg']}, got {_shown(value)}"
     near = difflib.get_close_matches(wrong[0], choices, n=1)
     *others, last = map(repr, choices)
     listed = f"{', '.join(others)} or {last}" if others else last
-    return f"Input should be {listed}, got {value!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+    return f"Input should be {listed}, got {_shown(value)}" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
 def _choices(hint: Any) -> list[str]:
@@ -338,12 +337,17 @@ def _choices(hint: Any) -> list[str]:
     return [choice for member in typing.get_args(hint) for choice in _choices(member)]
 
 
+def _shown(value: Any) -> str:
+    """A value as a message shows it: whole, or its beginning where it is long."""
+    return shortened(repr(value))
+
+
 def _read(file: Path) -> dict[str, Any]:
     try:
-        values = _parse(file.read_text(encoding="utf-8"))
+        values = parse_yaml(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"cannot read {file}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise SettingsError(f"{file} is no YAML: {error}") from error
     if values is None:
         return {}
@@ -355,12 +359,13 @@ def _read(file: Path) -> dict[str, Any]:
 def _put(values: dict[str, Any], text: str) -> None:
     key, sign, value = text.partition("=")
     *tables, name = key.strip().split(".")
-    if not sign or not name:
-        raise SettingsError(f"--set takes name=value, as in pairs.gamma=0.5; got {text!r}")
+    if not sign or not name or len(tables) > MOST_LEVELS:
+        raise SettingsError(f"--set takes name=value, as in pairs.gamma=0.5; got {_shown(text)}")
     try:
-        parsed = _parse(value)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"--set {key}: {value!r} is no YAML value") from error
+        parsed = parse_yaml(value)
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise SettingsError(f"--set {shortened(key)}: {_shown(value)} is no YAML value ({reason})") from error
 
     def enter(table: dict[str, Any], part: str) -> dict[str, Any]:
         inner = table.get(part)
@@ -369,21 +374,3 @@ def _put(values: dict[str, Any], text: str) -> None:
         return inner
 
     reduce(enter, tables, values)[name] = parsed
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1, but `1e-4` and `1.5e3` are numbers, not text for want of a point or a sign; and names are text."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        return {str(key): value for key, value in super().construct_mapping(node, deep).items()}
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+\Z"),
-    list("-+.0123456789"),
-)
-
-
-def _parse(text: str) -> Any:
-    return yaml.load(text, _Loader)

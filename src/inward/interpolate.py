@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 
 from inward import models
 from inward.errors import ModelError, SettingsError
+from inward.parsing import parse_json
 from inward.settings import ModelSettings
 
 SHARD_BYTES = 4 * 10**9
@@ -219,7 +220,7 @@ def _check_vocabularies(a: Path, b: Path, *, trust_remote_code: bool) -> None:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_bytes())
+        value = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read: {error}; get the model again") from error
     if not isinstance(value, dict):

@@ -8,7 +8,6 @@ after the same trace (`reference`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from inward.equivalence import canonical
 from inward.errors import ModelError
 from inward.forward import span_states
 from inward.models import Policy, evaluating
+from inward.parsing import parse_json
 from inward.runs import from_json, to_json
 from inward.signals import Head, head_signals, token_signals
 from inward.types import AnswerKind, ScoredTrace
@@ -74,7 +74,7 @@ def read(checkpoint: Path) -> Recalibration | None:
     if not file.exists():
         return None
     try:
-        found = from_json(Recalibration, json.loads(file.read_bytes()))
+        found = from_json(Recalibration, parse_json(file.read_bytes()))
         if found.method not in get_args(Method):
             raise ValueError(f"method {found.method!r} is unknown")
     except (OSError, ValueError) as error:

@@ -4,16 +4,20 @@ import json
 import os
 import re
 import shutil
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
 import torch
+import yaml
 from commands import Ended, call
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from inward.config import run_config
 from inward.errors import DataError, ModelError, RunFolderError, SettingsError
@@ -159,6 +163,19 @@ def damage(data: bytes, place: float, flips: bytes, cut: bool) -> bytes:
 
 
 DAMAGE = (st.floats(0, 1), st.binary(min_size=1, max_size=8), st.booleans())
+REMEDIES = ("; delete that file and run the same command again", "; use another --out")
+
+
+def fill_or_name(stage: Path, file: Path) -> list[Choice] | None:
+    """What the stage holds; None where it is refused, in words that name the file and what to do."""
+    try:
+        return fill(stage)
+    except RunFolderError as error:
+        message = str(error)
+        # A manifest that is whole and another's is told of by its folder.
+        assert str(file) in message or (file.name == "manifest.json" and "belongs to another run" in message)
+        assert any(remedy in message for remedy in REMEDIES) or "use another --out" in message
+        return None
 
 
 @FEW
@@ -169,24 +186,29 @@ def test_a_damaged_shard_is_read_as_it_was_or_named(stage: Path, place: float, f
     before, whole = shard.read_bytes(), fill(stage)
     try:
         shard.write_bytes(damage(before, place, flips, cut))
-        with suppress(RunFolderError):
-            assert fill(stage) == whole
+        assert fill_or_name(stage, shard) in (whole, None)
+        shard.write_bytes(before[:-1])
+        assert fill_or_name(stage, shard) is None
     finally:
         shard.write_bytes(before)
+    assert fill(stage) == whole
 
 
 @FEW
 @given(*DAMAGE)
 def test_a_damaged_manifest_or_list_of_shards_is_named(stage: Path, place: float, flips: bytes, cut: bool):
+    whole = fill(stage)
     for name in ("manifest.json", "toy/complete.json"):
         file = stage / name
         before = file.read_bytes()
         try:
             file.write_bytes(damage(before, place, flips, cut))
-            with suppress(RunFolderError):
-                assert len(fill(stage)) == 6
+            assert fill_or_name(stage, file) in (whole, None)
+            file.write_bytes(before[:-3])
+            assert fill_or_name(stage, file) is None
         finally:
             file.write_bytes(before)
+        assert fill(stage) == whole
 
 
 VALUES = st.recursive(
@@ -200,11 +222,12 @@ VALUES = st.recursive(
 @given(field=st.sampled_from(sorted(MANIFEST.__dataclass_fields__)), value=VALUES)
 def test_a_manifest_edited_by_hand_is_refused_or_changes_nothing(stage: Path, field: str, value: Any):
     file = stage / "manifest.json"
-    before = file.read_text(encoding="utf-8")
+    before, whole = file.read_text(encoding="utf-8"), fill(stage)
     try:
         file.write_text(json.dumps(json.loads(before) | {field: value}), encoding="utf-8")
-        with suppress(RunFolderError):
-            assert len(fill(stage)) == 6
+        assert fill_or_name(stage, file) in (whole, None)
+        file.write_text(json.dumps(json.loads(before), indent=1), encoding="utf-8")
+        assert fill(stage) == whole
     finally:
         file.write_text(before, encoding="utf-8")
 
@@ -213,29 +236,34 @@ def test_a_manifest_edited_by_hand_is_refused_or_changes_nothing(stage: Path, fi
 @given(numbers=VALUES)
 def test_a_list_of_shards_edited_by_hand_is_refused_or_true(stage: Path, numbers: Any):
     file = stage / "toy/complete.json"
-    before = file.read_text(encoding="utf-8")
+    before, whole = file.read_text(encoding="utf-8"), fill(stage)
     try:
         file.write_text(json.dumps(numbers), encoding="utf-8")
         with pytest.raises(RunFolderError, match=r"complete\.json is damaged .+; delete that file"):
             fill(stage)
         with pytest.raises(RunFolderError, match=r"complete\.json is damaged"):
             RunFolder.read(stage).records("toy", Choice)
+        file.write_text(json.dumps({"records": 6, "shards": 2}), encoding="utf-8")
+        assert fill(stage) == list(RunFolder.read(stage).records("toy", Choice)) == whole
     finally:
         file.write_text(before, encoding="utf-8")
 
 
 KEYS = st.sampled_from(["pairs.gamma", "sampling", "optim.trl.x", "answer.kind", "evaluation", "method", "a.b", "."])
+YAML = st.sampled_from(["0x_", "!!bool x", "!!int ''", "[" * 1000, "&a [*a]", "1:" * 30 + "1"])
 
 
 @FEW
-@given(KEYS | st.text(max_size=12), st.sampled_from(["=", "", "=="]), st.text(max_size=24))
+@given(KEYS | st.text(max_size=12), st.sampled_from(["=", "", "=="]), st.text(max_size=24) | YAML)
 def test_any_override_is_taken_or_refused_as_a_setting(key: str, sign: str, value: str):
     with suppress(SettingsError):
         run_config("rlsf", "some/model", None, [f"{key}{sign}{value}"])
 
 
 @FEW
-@given(st.binary(max_size=60) | VALUES.map(lambda value: json.dumps(value).encode()))
+@given(
+    st.binary(max_size=60) | VALUES.map(lambda value: json.dumps(value).encode()) | YAML.map(lambda text: text.encode())
+)
 def test_any_file_of_settings_is_taken_or_refused_as_one(tmp_path_factory: pytest.TempPathFactory, content: bytes):
     file = tmp_path_factory.getbasetemp() / "any.yaml"
     file.write_bytes(content)
@@ -244,12 +272,82 @@ def test_any_file_of_settings_is_taken_or_refused_as_one(tmp_path_factory: pytes
 
 
 @FEW
+@given(st.floats(-1, 1), st.integers(1, 2**62), st.text(max_size=20))
+def test_settings_are_taken_as_they_are_written(
+    tmp_path_factory: pytest.TempPathFactory, gamma: float, limit: int, revision: str
+):
+    file = tmp_path_factory.getbasetemp() / "whole.yaml"
+    written = {"pairs": {"gamma": gamma}, "prompts": {"limit": limit}, "model": {"revision": revision}}
+    file.write_text(yaml.safe_dump(written), encoding="utf-8")
+    overrides = [f"pairs.gamma={gamma!r}", f"prompts.limit={limit}", f"model.revision={json.dumps(revision)}"]
+    by_override = overrides if revision.isascii() else overrides[:2]  # JSON writes the others as pairs of surrogates
+    for path, given_ in ((file, ()), (None, by_override)):
+        taken = run_config("rlsf", "some/model", path, given_)
+        assert (taken.settings.pairs.gamma, taken.prompts.limit) == (gamma, limit)
+        assert len(given_) == 2 or taken.settings.model.revision == revision
+
+
+def read_or_name(read: Callable[[str], list[Any]], file: Path) -> list[Any] | None:
+    """What a file holds; None where it is refused in words that name it."""
+    try:
+        return read(str(file))
+    except DataError as error:
+        assert str(error).startswith(str(file))
+        return None
+
+
+@FEW
 @given(
     st.binary(max_size=60) | st.lists(VALUES, max_size=3).map(lambda rows: "\n".join(map(json.dumps, rows)).encode())
 )
 def test_any_file_of_rows_is_read_or_refused_as_data(tmp_path_factory: pytest.TempPathFactory, content: bytes):
-    for suffix, read in ((".jsonl", read_prompts), (".parquet", read_problems)):
-        file = tmp_path_factory.getbasetemp() / f"any{suffix}"
-        file.write_bytes(content)
-        with suppress(DataError):
-            read(str(file))
+    file = tmp_path_factory.getbasetemp() / "any.jsonl"
+    file.write_bytes(content)
+    read_or_name(read_prompts, file)
+
+
+@FEW
+@given(st.lists(st.text(min_size=1, max_size=20).filter(str.strip), min_size=1, max_size=3))
+def test_rows_are_read_as_they_are_written(tmp_path_factory: pytest.TempPathFactory, texts: list[str]):
+    rows = [{"prompt": text, "answer": text} for text in texts]
+    lines, table = (tmp_path_factory.getbasetemp() / f"whole.{suffix}" for suffix in ("jsonl", "parquet"))
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    parquet.write_table(pyarrow.Table.from_pylist(rows), table)
+    for file in (lines, table):
+        assert [(one.prompt.text, one.answer) for one in read_problems(str(file))] == list(
+            zip(texts, texts, strict=True)
+        )
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A parquet file of 40 problems in four blocks."""
+    file = tmp_path_factory.mktemp("table") / "problems.parquet"
+    rows = [{"id": f"p{i}", "prompt": f"Q:{i}+2?\nA:", "answer": str(i + 2)} for i in range(40)]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), file, row_group_size=10)
+    return file
+
+
+@settings(FEW, max_examples=200)
+@given(*DAMAGE)
+def test_a_damaged_parquet_file_of_rows_is_read_or_named(table: Path, place: float, flips: bytes, cut: bool):
+    before, whole = table.read_bytes(), read_problems(str(table))
+    try:
+        table.write_bytes(damage(before, place, flips, cut))
+        read_or_name(read_problems, table)
+    finally:
+        table.write_bytes(before)
+    assert read_or_name(read_problems, table) == whole and len(whole) == 40
+
+
+def test_a_text_in_a_parquet_file_that_is_not_utf_8_is_named_by_its_row(tmp_path: Path):
+    texts, ends = b"Q:1+2?caf\xe9", struct.pack("<3i", 0, 6, 10)
+    column = pyarrow.Array.from_buffers(pyarrow.string(), 2, [None, pyarrow.py_buffer(ends), pyarrow.py_buffer(texts)])
+    file = tmp_path / "latin.parquet"
+    parquet.write_table(pyarrow.table({"prompt": column}), file)
+    with pytest.raises(DataError, match=rf"{file} is damaged after row 0: 'utf-8' codec can't decode.+; make or copy"):
+        read_prompts(str(file))
+    parquet.write_table(pyarrow.table({"prompt": ["Q:1+2?"]}), file)
+    file.write_bytes(file.read_bytes().replace(b"prompt", b"prom\xff\xff"))
+    with pytest.raises(DataError, match=rf"{file} is no parquet file: 'utf-8' codec can't decode"):
+        read_prompts(str(file))

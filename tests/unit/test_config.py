@@ -171,6 +171,65 @@ def test_scientific_notation_is_a_number_in_a_file_and_in_an_override(tmp_path: 
         assert config.settings.optim.trl == {"weight_decay": value}
 
 
+def bomb(first: str, further: str, levels: int = 22) -> str:
+    """A list of few bytes in which every item stands for the one before, twice: 2^22 values at the end."""
+    parts = [f"&a0 {first}", *(f"&a{i} {further.format(i - 1)}" for i in range(1, levels))]
+    return f"[{', '.join(parts)}]"
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("0x_", "a value is not of its kind (ValueError: invalid literal for int()"),
+        ("!!bool x", "a value is not of its kind (KeyError: 'x')"),
+        ("!!float x", "a value is not of its kind (ValueError: could not convert string to float"),
+        ('!!int ""', "a value is not of its kind (IndexError"),
+        ("9" * 5000, "a value is not of its kind (ValueError: Exceeds the limit"),
+        ("1" + ":59" * 400, "found a whole number of more than 64 bits"),
+        ("0x" + "f" * 5000, "found a whole number of more than 64 bits"),
+        ("[" * 1000, "it is nested too deeply"),
+        ("[" * 60 + "]" * 60, "found more than 100000 values, or 50 of them one in the other"),
+        ("&a [*a]", "found a value that contains itself"),
+        (bomb("[x, x]", "[*a{0}, *a{0}]"), "found more than 100000 values"),
+        (bomb("{x: y}", "{{<<: [*a{0}, *a{0}]}}"), "found more than 100000 values"),
+        ("!!set {a, b}", "could not determine a constructor for the tag 'tag:yaml.org,2002:set'"),
+        ("!!binary YQ==", "could not determine a constructor for the tag 'tag:yaml.org,2002:binary'"),
+    ],
+    ids=lambda text: text[:12],
+)
+def test_yaml_that_stands_for_no_plain_value_is_refused_in_a_file_and_in_an_override(
+    tmp_path: Path, value: str, reason: str
+):
+    with pytest.raises(SettingsError) as in_file:
+        with_file(tmp_path, f"optim: {{trl: {{x: {value}}}}}")
+    assert str(in_file.value).startswith(f"{tmp_path}/settings.yaml is no YAML: ") and reason in str(in_file.value)
+    with pytest.raises(SettingsError) as in_override:
+        with_set(f"optim.trl.x={value}")
+    assert str(in_override.value).startswith("--set optim.trl.x: '") and reason in str(in_override.value)
+    assert all(len(str(raised.value)) < 1500 for raised in (in_file, in_override))
+
+
+def test_a_long_value_is_shown_by_its_beginning():
+    for override in (
+        "pairs=[" + "long, " * 20_000 + "]",
+        "confidence=[" + "long, " * 20_000 + "]",
+        "x" * 20_000 + "=1",
+    ):
+        with pytest.raises(SettingsError) as raised:
+            with_set(override)
+        assert "..." in str(raised.value) and len(str(raised.value)) < 1500
+
+
+def test_an_override_opens_no_more_tables_than_a_file_may_hold():
+    with pytest.raises(SettingsError, match="--set takes name=value"):
+        with_set("optim.trl." + "a." * 1000 + "b=1")
+
+
+@pytest.mark.parametrize("date", ["2025-01-02", "2025-13-45", "2025-01-02T03:04:05"])
+def test_a_date_is_text(date: str):
+    assert with_set(f"model.revision={date}").settings.model.revision == date
+
+
 def test_text_that_holds_an_e_between_digits_stays_text():
     assert with_set("model.revision=v1e5").settings.model.revision == "v1e5"
 
@@ -206,6 +265,7 @@ def test_an_override_without_name_and_value_is_refused(text: str):
 def test_fields_of_trl_pass_through_and_those_that_inward_owns_are_refused():
     config = with_set("optim.trl.weight_decay=0.01", "optim.trl.max_grad_norm=0.5")
     assert config.settings.optim.trl == {"weight_decay": 0.01, "max_grad_norm": 0.5}
+    assert with_set("optim.trl.report_to=3").settings.optim.trl == {"report_to": 3}  # for TRL to refuse
 
     with pytest.raises(SettingsError, match=r"^optim\.trl\.learning_rate is set by inward: use optim\.learning_rate$"):
         with_set("optim.trl.learning_rate=0.1")

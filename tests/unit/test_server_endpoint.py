@@ -114,6 +114,7 @@ NAMED = {
     "choices.0.logprobs.token_logprobs": "logprobs.token_logprobs is missing",
     "choices.0.logprobs.top_logprobs": "logprobs.top_logprobs is missing",
     "html": "no JSON",
+    "deep": "no JSON",
     "text tokens": "return_tokens_as_token_ids",
     "one token less": "5, 6 and 6 entries",
     "beyond the vocabulary": "has the id 99999",

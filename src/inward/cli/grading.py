@@ -19,6 +19,7 @@ from inward.cli.console import note, progress
 from inward.cli.extracting import Expected, choices_of, expected, extracted
 from inward.equivalence import grade_many
 from inward.errors import DataError, SettingsError
+from inward.parsing import parse_json
 from inward.types import AnswerKind, Outcome
 
 ADDED = ("extracted", "verdict", "seconds")
@@ -129,10 +130,10 @@ def _objects(source: Path) -> Iterator[tuple[dict[str, Any], str]]:
 
 def _object(line: bytes, where: str) -> dict[str, Any]:
     try:
-        fields = json.loads(line.decode("utf-8"))
+        fields = parse_json(line.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise DataError(f"{where}: no UTF-8 text (byte {error.start} of the line); convert the file first") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(
             f"{where}: no JSON ({getattr(error, 'msg', error)}); the file must hold one object a line"
         ) from error
@@ -204,7 +205,7 @@ def _verdict(line: bytes) -> dict[str, Any] | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        fields = json.loads(line.decode("utf-8", "surrogatepass"))
+        fields = parse_json(line.decode("utf-8", "surrogatepass"))
     except ValueError:
         return None
     whole = isinstance(fields, dict) and all(name in fields for name in ADDED) and fields["verdict"] in list(Outcome)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections import defaultdict
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, final
 
 from inward.errors import RunFolderError
+from inward.parsing import parse_json
 from inward.runs import files
 from inward.runs.crew import ALONE, Crew
 from inward.runs.identity import refuse_other, version_changes
@@ -248,9 +248,11 @@ class RunFolder:
         with (self.path / _LOG).open("rb") as lines:
             for line in lines:
                 try:
-                    yield json.loads(line)
+                    event = parse_json(line)
                 except ValueError:
                     continue
+                if isinstance(event, dict) and "event" in event:
+                    yield event
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -384,7 +386,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _load_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise damaged(path, error) from error
 
@@ -392,7 +394,7 @@ def _load_json(path: Path) -> Any:
 def _read_manifest(path: Path) -> Manifest:
     file = path / _MANIFEST
     try:
-        return from_json(Manifest, json.loads(file.read_bytes()))
+        return from_json(Manifest, parse_json(file.read_bytes()))
     except (OSError, ValueError) as error:
         # Unlike every other file it cannot be made again: what the folder holds is known from it alone.
         raise RunFolderError(f"{file} is damaged ({error}); use another --out") from error

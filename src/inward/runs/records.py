@@ -152,7 +152,7 @@ def from_json(record: type[R], value: object) -> R:
     """
     try:
         return _decoder(record)(value)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"not a {record.__name__}: {type(error).__name__} {error}") from error
 
 
@@ -208,7 +208,7 @@ def _record_decoder(record: type) -> _Convert:
     return lambda value: record(**{name: decode(value[name]) for name, decode in decoders.items()})
 
 
-def _number(value: float | None) -> float:
+def _number(value: Any) -> float:
     return math.nan if value is None else float(value)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar, final, overload
 
 from inward.errors import RunFolderError
+from inward.parsing import parse_json
 from inward.runs import records
 from inward.runs.files import atomic
 
@@ -160,7 +161,7 @@ def checked_count(path: Path, span: tuple[int, int]) -> int | None:
 def _about(path: Path) -> tuple[list[int], tuple[int, int]]:
     with _readable(path):
         blocks, note = records.parquet_blocks(str(path))
-        start, end = json.loads(note)["inputs"]
+        start, end = parse_json(note)["inputs"]
     return blocks, (start, end)
 
 

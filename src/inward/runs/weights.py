@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from inward.errors import RunFolderError
+from inward.parsing import parse_json
 
 
 def check_weights(folder: Path) -> None:
@@ -36,7 +36,7 @@ def _damage(file: Path) -> str:
             length = int.from_bytes(data.read(8), "little")
             if length > size - 8:
                 return f"its header ends after its {size} bytes"
-            header = json.loads(data.read(length))
+            header = parse_json(data.read(length))
         ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
         wanted = 8 + length + max(ends, default=0)
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:

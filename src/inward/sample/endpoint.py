@@ -25,6 +25,7 @@ from typing import Any, TypeVar, final
 from urllib.parse import urlsplit
 
 from inward.errors import ServerError, SettingsError
+from inward.parsing import parse_json
 from inward.settings import ServerSettings
 
 T = TypeVar("T")
@@ -226,7 +227,7 @@ class Endpoints:
                 f"{endpoint.url} refused the request: HTTP {status}{self._said(content)}; {_advice(status)}"
             )
         try:
-            return json.loads(content)
+            return parse_json(content)
         except ValueError:
             raise Unreadable(f"the reply to {path} is no JSON; is this an OpenAI-compatible endpoint?") from None
 
@@ -271,7 +272,7 @@ class Endpoints:
         """What the server says of an error, in one line, without the key."""
         text = content[:4096].decode("utf-8", errors="replace")
         with suppress(ValueError, AttributeError):
-            found = json.loads(content)
+            found = parse_json(content)
             error = found.get("error") or found
             text = str(error.get("message") or error.get("detail") or text) if isinstance(error, dict) else str(error)
         line = " ".join(text.split())

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import operator
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import final
 
+from inward.parsing import parse_json
 from inward.runs.files import append_line
 from inward.sample.completions import Reply
 
@@ -47,18 +49,19 @@ def key_of(body: Mapping[str, object]) -> str:
 
 
 def _read(path: Path) -> dict[str, Reply]:
+    """The replies of a file; a line torn by a kill, or edited since, is passed over and asked for anew."""
     found: dict[str, Reply] = {}
     if not path.exists():
         return found
     for line in path.read_bytes().splitlines():
         try:
-            one = json.loads(line)
-        except ValueError:
-            continue  # torn by a kill
-        found[one["key"]] = Reply(
-            ids=tuple(one["ids"]),
-            logprob=tuple(one["logprob"]),
-            tops=tuple({token: value for token, value in top} for top in one["tops"]),
-            stopped=one["stopped"],
-        )
+            one = parse_json(line)
+            found[one["key"]] = Reply(
+                ids=tuple(map(operator.index, one["ids"])),
+                logprob=tuple(map(float, one["logprob"])),
+                tops=tuple({operator.index(token): float(value) for token, value in top} for top in one["tops"]),
+                stopped=bool(one["stopped"]),
+            )
+        except (ValueError, LookupError, TypeError, OverflowError):
+            continue
     return found

@@ -61,5 +61,6 @@ def refuse_owned(trl: Mapping[str, Any] | None, owned: Mapping[str, str]) -> Non
             raise SettingsError(f"trl.{key} would stand in the manifest for all to read: set HF_TOKEN instead")
         if key in owned:
             raise SettingsError(f"trl.{key} is set by inward: use {owned[key]}")
-    trackers = (trl or {}).get("report_to") or ()
-    check_trackers([trackers] if isinstance(trackers, str) else trackers, "trl.report_to")
+    trackers = (trl or {}).get("report_to")
+    named = trackers if isinstance(trackers, list | tuple) else [trackers]
+    check_trackers([one for one in named if isinstance(one, str)], "trl.report_to")  # TRL refuses the others

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import codecs
 import itertools
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from inward.errors import DataError
+from inward.parsing import parse_json
 from inward.types import SECOND_PHRASING, Choice, Message, Problem, Prompt
 
 Row = Mapping[str, Any]
@@ -142,11 +142,13 @@ def _read_json_lines(path: Path) -> Iterator[tuple[Row, str]]:
 
 def _object(line: bytes, where: str) -> Row:
     try:
-        row = json.loads(line.decode("utf-8"))
+        row = parse_json(line.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise DataError(f"{where}: no UTF-8 text (byte {error.start} of the line); convert the file first") from error
-    except json.JSONDecodeError as error:
-        raise DataError(f"{where}: no JSON ({error.msg}); the file must hold one object a line") from error
+    except ValueError as error:
+        raise DataError(
+            f"{where}: no JSON ({getattr(error, 'msg', error)}); the file must hold one object a line"
+        ) from error
     if not isinstance(row, dict):
         raise DataError(f"{where}: a {type(row).__name__}, where an object with `prompt` is needed")
     return row
@@ -158,7 +160,7 @@ def _read_parquet(path: Path) -> Iterator[tuple[Row, str]]:
 
     try:
         file = pyarrow.parquet.ParquetFile(path)
-    except (pyarrow.ArrowInvalid, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{path} is no parquet file: {error}") from error
     number = 0
     try:
@@ -166,8 +168,8 @@ def _read_parquet(path: Path) -> Iterator[tuple[Row, str]]:
             for row in batch.to_pylist():
                 number += 1
                 yield row, f"{path}, row {number}"
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path} is damaged after row {number}: {error}") from error
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:  # texts that are not UTF-8 among them
+        raise DataError(f"{path} is damaged after row {number}: {error}; make or copy the file again") from error
 
 
 def _read_hub(source: str, split: str) -> Iterator[tuple[Row, str]]:

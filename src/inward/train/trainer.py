@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shutil
@@ -18,6 +17,7 @@ from torch import nn
 
 from inward.errors import ModelError, SettingsError
 from inward.models import copy_tokenizer, load_tokenizer
+from inward.parsing import parse_json
 from inward.settings import LoraSettings, ModelSettings
 
 
@@ -80,7 +80,7 @@ def newest_checkpoint(work: Path) -> str | None:
 def _is_whole(folder: Path) -> bool:
     """Whether every file of a trainer checkpoint has its end, which after a power failure one may lack."""
     try:
-        json.loads((folder / "trainer_state.json").read_text())
+        parse_json((folder / "trainer_state.json").read_bytes())
         for file in folder.glob("*.safetensors"):
             with safe_open(file, "pt") as weights:  # compares the length with that in the header
                 weights.keys()

@@ -7,7 +7,6 @@ self-certainty need, it says nothing. How far off it is, TRL logs; here that has
 
 from __future__ import annotations
 
-import json
 import os
 import time
 import urllib.error
@@ -19,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from inward.errors import ServerError, SettingsError
+from inward.parsing import parse_json
 
 MISMATCH = {
     "sampling/sampling_logp_difference/mean": "engine_mismatch",
@@ -204,7 +204,7 @@ def await_server(args: Any) -> None:
 
 def _check_served(url: str, args: Any) -> None:
     try:
-        said = json.loads(_get(f"{url}/server_info?config_format=json"))["vllm_config"]
+        said = parse_json(_get(f"{url}/server_info?config_format=json"))["vllm_config"]
         transfer = said.get("weight_transfer_config")
         logprobs, longest = said["model_config"]["logprobs_mode"], said["model_config"].get("max_model_len")
     except urllib.error.HTTPError as error:
