@@ -176,6 +176,10 @@ def _files(folder: Path) -> list[Path]:
 def _check_configs(a: Path, b: Path) -> None:
     first, second = (_json(folder / "config.json") for folder in (a, b))
     for folder, config in ((a, first), (b, second)):
+        if (folder / "adapter_config.json").exists():
+            raise ModelError(
+                f"{folder} has an adapter beside its weights, which would be left out; merge it into them first"
+            )
         if "quantization_config" in config:
             raise ModelError(
                 f"{folder} is quantised, and its numbers cannot be mixed; take the weights it was made from"

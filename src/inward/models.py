@@ -30,6 +30,7 @@ from inward.settings import ModelSettings
 from inward.types import Prompt
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt", "*.py", "*.bin")
+PICKLED_ADAPTER = "adapter_model.bin"
 TOKENIZER_FILES = (
     "tokenizer*",
     "special_tokens_map.json",
@@ -121,6 +122,7 @@ def load_model(
         scalar_head: a head of one number, drawn at random where the folder has none, in place of the last layer.
         quantization: a quantisation of transformers, by which layers are packed as they are read.
     """
+    _refuse_pickled_adapter(path, settings)
     has_safetensors = any(path.glob("*.safetensors"))
     if not has_safetensors and not settings.allow_pickle:
         found = "pickled weights" if any(path.glob("*.bin")) else "no weights"
@@ -147,6 +149,15 @@ def load_model(
         what = "model with a scalar head" if scalar_head else "causal language model"
         raise ModelError(f"cannot load a {what} from {path}: {str(error).strip()}") from error
     return (model if quantization else model.to(device)).eval()  # pyright: ignore[reportArgumentType]
+
+
+def _refuse_pickled_adapter(path: Path, settings: ModelSettings) -> None:
+    """Transformers reads weights of this name where `transformers_weights` of the configuration says so."""
+    if (path / PICKLED_ADAPTER).exists() and not settings.allow_pickle:
+        raise ModelError(
+            f"{path} holds {PICKLED_ADAPTER}, a pickle that transformers may take for the model's weights: convert the "
+            "adapter to safetensors, or remove that file and adapter_config.json"
+        )
 
 
 def load_tokenizer(path: Path, settings: ModelSettings) -> PreTrainedTokenizerBase:
@@ -209,7 +220,8 @@ def _id_set(ids: Any) -> set[int]:
 
 
 def check_folder(path: Path, settings: ModelSettings) -> None:
-    """Refuse early, without reading weights, a folder whose configuration cannot be loaded."""
+    """Refuse early, without reading weights, a folder whose configuration or adapter cannot be loaded."""
+    _refuse_pickled_adapter(path, settings)
     try:
         AutoConfig.from_pretrained(path, trust_remote_code=settings.trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
@@ -234,18 +246,23 @@ def render(prompt: Prompt, policy: Policy) -> list[int]:
         )
     if messages:
         try:
-            ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+            text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         except TemplateError as error:
             raise DataError(
                 f"prompt {prompt.id}: the chat template of {policy.name} refuses it: {error}; set "
                 "model.chat_template=never, or give messages that it takes"
             ) from error
+        except Exception as error:  # a template can divide by zero, run out of memory, and whatever else Python can
+            raise DataError(
+                f"prompt {prompt.id}: the chat template of {policy.name} fails on it ({type(error).__name__}: {error})"
+                "; mend the template, or set model.chat_template=never"
+            ) from error
     else:
-        try:
-            ids = encode(tokenizer, prompt.text or "", special=True)
-        except DataError as error:
-            raise DataError(f"prompt {prompt.id}: {error}") from error
-    ids = cast("list[int]", list(ids))
+        text = prompt.text or ""
+    try:
+        ids = encode(tokenizer, cast("str", text), special=not messages)
+    except DataError as error:
+        raise DataError(f"prompt {prompt.id}: {error}") from error
     if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id:
         ids = ids[:-1]  # some tokenizers end every text, which would leave nothing to continue
     if not ids:

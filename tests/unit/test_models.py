@@ -1,3 +1,5 @@
+import copy
+import dataclasses
 import json
 import shutil
 
@@ -57,6 +59,44 @@ def test_a_conversation_needs_a_template(policy):
 def test_a_character_without_a_token_is_refused(policy):
     with pytest.raises(DataError, match="prompt q: the tokenizer cannot encode"):
         render(Prompt(id="q", text="Zürich"), policy)
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{{ 1 / 0 }}", "fails on it (ZeroDivisionError: division by zero)"),
+        ("{{ range(10 ** 6) | list }}", "fails on it (OverflowError: "),
+        ("{{ messages + 1 }}", "fails on it (TypeError: "),
+        ("{{ 'x' * 10 ** 15 }}", "fails on it (MemoryError: "),
+        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "fails on it (RecursionError: "),
+        ("{% for m in messages %}{{ m.content }}", "refuses it: "),
+        ("{{ raise_exception('roles must alternate') }}", "refuses it: roles must alternate"),
+    ],
+)
+def test_a_chat_template_that_fails_is_named(policy, template, reason):
+    chat = dataclasses.replace(policy, tokenizer=copy.deepcopy(policy.tokenizer), name="chat")
+    chat.tokenizer.chat_template = template
+    with pytest.raises(DataError) as raised:
+        render(Prompt(id="q", text="1+2"), chat)
+    assert str(raised.value).startswith(f"prompt q: the chat template of chat {reason}")
+    assert "model.chat_template=never" in str(raised.value)
+
+
+def test_a_character_without_a_token_is_refused_in_a_conversation_too(policy):
+    chat = dataclasses.replace(policy, tokenizer=copy.deepcopy(policy.tokenizer))
+    chat.tokenizer.chat_template = "{{ messages[0].content }}"
+    with pytest.raises(DataError, match="prompt q: the tokenizer cannot encode 'Zürich'"):
+        render(Prompt(id="q", text="Zürich"), chat)
+
+
+@pytest.mark.parametrize("tokens", ["special", "text"])
+def test_a_rendered_conversation_is_tokenised_as_transformers_does(policy, tokens):
+    chat = dataclasses.replace(policy, tokenizer=copy.deepcopy(policy.tokenizer))
+    opened = "{{ bos_token }}" if tokens == "special" else ""
+    chat.tokenizer.chat_template = opened + "Q:{{ messages[0].content }}A:"
+    asked = [{"role": "user", "content": "1+2"}]
+    expected = chat.tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
+    assert render(Prompt(id="q", text="1+2"), chat) == expected
 
 
 def test_an_end_of_sequence_that_the_tokenizer_appends_is_dropped(tiny_model, tmp_path):

@@ -12,13 +12,22 @@ import pytest
 import torch
 import yaml
 from commands import call
+from safetensors.torch import load_file
 
-from inward import models
+from inward import interpolate, models
 from inward.config import run_config
 from inward.errors import DataError, ModelError, SettingsError
 from inward.models import ModelSettings
 from inward.tasks.files import read_prompts
-from inward.train import PreferenceSettings, Samples, SelfConfidenceSettings, self_confidence
+from inward.train import (
+    PreferenceSettings,
+    RewardModelSettings,
+    Samples,
+    SelfConfidenceSettings,
+    check_preference,
+    check_reward_model,
+    self_confidence,
+)
 from inward.types import Message, Prompt
 
 CPU = ModelSettings(device="cpu")
@@ -68,6 +77,55 @@ def test_weights_are_read_from_safetensors_and_pickles_are_left_alone(model: Pat
     with pytest.raises(ModelError, match=r"pickled weights.*model\.allow_pickle=true"):
         models.load_model(model, CPU)
     assert not ran.exists()
+
+
+@pytest.fixture
+def adapted(model: Path) -> Path:
+    """The copy with an adapter beside its weights, as PEFT writes one, that changes what the model says."""
+    from peft import LoraConfig, get_peft_model
+
+    plain = models.load_model(model, CPU)
+    adapter = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
+    get_peft_model(plain, adapter).save_pretrained(model)
+    return model
+
+
+def logits(loaded: torch.nn.Module) -> torch.Tensor:
+    with torch.no_grad():
+        return loaded(torch.tensor([[1, 5, 4]])).logits
+
+
+def test_a_pickled_adapter_beside_the_weights_is_refused(adapted: Path):
+    torch.save(load_file(adapted / "adapter_model.safetensors"), adapted / "adapter_model.bin")
+    (adapted / "adapter_model.safetensors").unlink()
+    for refuse in (models.load_model, models.check_folder):
+        with pytest.raises(
+            ModelError, match=r"holds adapter_model\.bin, a pickle .+: convert the adapter to safetensors"
+        ):
+            refuse(adapted, CPU)
+
+
+def test_weights_that_a_configuration_names_are_refused_where_they_are_pickled(model: Path):
+    weights = models.load_model(model, CPU).state_dict()
+    torch.save({name: torch.zeros_like(value) for name, value in weights.items()}, model / "adapter_model.bin")
+    known = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(known | {"transformers_weights": "adapter_model.bin"}))
+    with pytest.raises(ModelError, match=r"holds adapter_model\.bin, a pickle"):
+        models.load_model(model, CPU)
+    trusted = models.load_model(model, ModelSettings(device="cpu", allow_pickle=True))
+    assert not logits(trusted).any()  # so it is what transformers reads, and not model.safetensors
+
+
+def test_an_adapter_in_safetensors_is_judged_with_its_model_and_refused_where_one_trains(
+    adapted: Path, tiny_model: Path
+):
+    loaded = models.load_model(adapted, CPU)
+    assert not torch.equal(logits(loaded), logits(models.load_model(tiny_model, CPU)))
+    for check, settings in ((check_preference, PreferenceSettings()), (check_reward_model, RewardModelSettings())):
+        with pytest.raises(ModelError, match=r"an adapter beside its weights.+: merge it into them first"):
+            check(settings, loaded)
+    with pytest.raises(ModelError, match="an adapter beside its weights, which would be left out"):
+        interpolate.check(tiny_model, adapted)
 
 
 def test_a_checkpoint_to_resume_from_unpickles_nothing_but_tensors(tiny_model: Path, tmp_path: Path, ran: Path):
@@ -121,6 +179,10 @@ def test_settings_make_plain_values_only(tmp_path: Path, ran: Path, text: str):
     assert not ran.exists()
 
 
+def hostile_ids(outside: Path) -> list[str]:
+    return ["../escaped", str(outside / "absolute"), "a/b/c", "..", "nul\0byte"]
+
+
 @pytest.fixture
 def sampled(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run folder made in an environment with keys, of prompts whose ids are paths."""
@@ -129,7 +191,7 @@ def sampled(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     inside = tmp_path / "inside"
     inside.mkdir()
     monkeypatch.chdir(inside)
-    ids = ["../escaped", str(tmp_path / "absolute"), "a/b/c", "..", "nul\0byte"]
+    ids = hostile_ids(tmp_path)
     rows = [{"id": name, "prompt": "Q:1+2?\nA:"} for name in ids]
     Path("p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     Path("s.yaml").write_text(SETTINGS)
@@ -145,6 +207,50 @@ def test_ids_in_data_name_no_files(sampled: Path):
     assert sorted(path.name for path in sampled.iterdir()) == ["out", "p.jsonl", "ranked", "s.yaml"]
     made = {path.relative_to(sampled / "out").parts[0] for path in (sampled / "out").rglob("*")}
     assert made == {"manifest.json", "lock", "log.jsonl", "traces", "scored"}
+
+
+def test_ids_in_what_is_judged_name_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    monkeypatch.chdir(inside)
+    ids = hostile_ids(tmp_path)
+    rows = [
+        {"id": name, "question": name, "answer": "3", "completion": "So 3.", "prediction": "So 3.", "gold": "3"}
+        for name in ids
+    ]
+    logged = [
+        {
+            "doc_id": name,
+            "doc_hash": name,
+            "target": name,
+            "arguments": {f"gen_args_{i}": {"arg_0": name, "arg_1": text} for i, text in enumerate((name, "other"))},
+            "resps": [],
+            "filtered_resps": [["-1.0", "False"], ["-2.0", "False"]],
+            "filter": "none",
+            "metrics": ["acc"],
+            "acc": 1.0,
+        }
+        for name in ids
+    ]
+    for file, lines in (("rows.jsonl", rows), ("samples.jsonl", logged)):
+        Path(file).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for command in (
+        ("evaluate", "--completions", "rows.jsonl", "--data", "rows.jsonl", "--out", "judged"),
+        ("harness", "samples.jsonl", "--out", "logged"),
+        ("report", "judged"),
+        ("report", "logged"),
+        ("grade", "rows.jsonl", "--out", "graded.jsonl", "--jobs", "1"),
+    ):
+        ended = call(*command)
+        assert ended.code == 0, ended.err
+    assert [path.name for path in tmp_path.iterdir()] == ["inside"]
+    made = {"judged", "logged", "graded.jsonl"}
+    assert {path.name for path in inside.iterdir()} == {"rows.jsonl", "samples.jsonl", *made}
+    for out in ("judged", "logged"):
+        parts = {path.relative_to(out).parts[0] for path in Path(out).rglob("*")}
+        assert parts == {"manifest.json", "lock", "log.jsonl", "before", "summary.json", "report.html"}
+        kept = {path.name for path in Path(out, "before").rglob("*")}
+        assert kept == {"items", "scored", "report.json", "00000.parquet", "complete.json"}
 
 
 def test_no_file_of_a_run_holds_a_key_of_its_environment(sampled: Path):

@@ -22,7 +22,19 @@ from inward.settings import LoraSettings, ModelSettings
 
 
 def check_lora(lora: LoraSettings | None, model: nn.Module) -> None:
-    """Raise SettingsError where the model has no module called as in `target_modules`."""
+    """Refuse an adapter that cannot be trained on this model.
+
+    Raises:
+        SettingsError: the model has no module called as in `target_modules`.
+        ModelError: an adapter lies beside its weights, and would neither be trained nor saved with them.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    if any(isinstance(module, BaseTunerLayer) for module in model.modules()):
+        raise ModelError(
+            "the start model has an adapter beside its weights, and training would save neither with the other: merge "
+            "it into them first (merge_and_unload of PEFT), or remove its adapter_config.json"
+        )
     names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
     unknown = set(lora.target_modules or () if lora else ()) - names
     if unknown:
