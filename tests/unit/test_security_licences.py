@@ -1,7 +1,8 @@
-"""The licences of everything that `pip install inward` brings along."""
+"""The licences of everything that `pip install inward`, with its extras, brings along."""
 
 import re
 from importlib.metadata import PackageMetadata, PackageNotFoundError, distribution
+from importlib.util import find_spec
 
 import pytest
 from packaging.requirements import Requirement
@@ -12,21 +13,25 @@ FREE_OF_IT = ("nvidia-", "triton", "cuda-")
 """What torch brings along for CUDA: NVIDIA's libraries have licences of their own, which torch's users accept."""
 
 
-def installed(name: str = "inward", known: dict[str, PackageMetadata] | None = None) -> dict[str, PackageMetadata]:
-    """The package and all that it requires without extras, as far as it is installed here."""
-    known = {} if known is None else known
-    key = re.sub(r"[-_.]+", "-", name.lower())
-    if key in known or key.startswith(FREE_OF_IT):
-        return known
-    try:
-        found = distribution(name)
-    except PackageNotFoundError:
-        return known  # required on another platform
-    known[key] = found.metadata
-    for line in found.requires or []:
-        requirement = Requirement(line)
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-            installed(requirement.name, known)
+def installed() -> dict[str, PackageMetadata]:
+    """The package and all that it requires with the extras a user may ask for, as far as it is installed here."""
+    known: dict[str, PackageMetadata] = {}
+    waiting, asked = [Requirement("inward[ray,qlora]")], set[tuple[str, ...]]()
+    while waiting:
+        one = waiting.pop()
+        key = re.sub(r"[-_.]+", "-", one.name.lower())
+        if key.startswith(FREE_OF_IT) or (key, *sorted(one.extras)) in asked:
+            continue
+        asked.add((key, *sorted(one.extras)))
+        try:
+            found = distribution(one.name)
+        except PackageNotFoundError:
+            continue  # required on another platform, or of an extra that is not installed
+        known[key] = found.metadata
+        for requirement in map(Requirement, found.requires or []):
+            marker = requirement.marker
+            if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *one.extras)):
+                waiting.append(requirement)
     return known
 
 
@@ -39,6 +44,12 @@ def licence(about: PackageMetadata) -> str:
 
 def test_every_package_that_is_required_is_looked_at():
     assert {"inward", "torch", "transformers", "trl", "pyarrow", "math-verify", "sympy", "pyyaml"} <= installed().keys()
+
+
+def test_extras_are_looked_at_where_they_are_installed():
+    extras = {name for name in ("ray", "bitsandbytes") if find_spec(name)}
+    assert extras <= installed().keys()
+    assert "ray" not in extras or "pandas" in installed()  # of its own extra `data`
 
 
 @pytest.mark.parametrize("name", sorted(installed()))
