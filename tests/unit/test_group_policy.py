@@ -327,3 +327,18 @@ def test_settings_of_vllm_pass_through(tmp_path):
     settings = changed(trl={"use_vllm": True, "vllm_mode": "colocate", "vllm_gpu_memory_utilization": 0.5})
     made = config(settings, work=tmp_path, seed=0, device="cpu")
     assert (made.use_vllm, made.vllm_mode, made.vllm_gpu_memory_utilization) == (True, "colocate", 0.5)
+
+
+@pytest.mark.parametrize("estimator", ["grpo", "rloo"])
+@pytest.mark.parametrize(
+    ("rate", "message"),
+    [
+        (1e4, "the gradient of step 2 is not finite"),
+        (1e30, "after step 1 the policy gives probabilities that are not finite"),
+    ],
+)
+def test_a_diverged_training_says_so_and_keeps_the_checkpoint_before(tmp_path, tiny_model, rate, message, estimator):
+    settings = changed(steps=3, learning_rate=rate, estimator=estimator, loss="token_mean")
+    with pytest.raises(ModelError, match=rf"{message}, so the training has diverged: lower its learning_rate"):
+        train(tmp_path, tiny_model, settings)
+    assert [folder.name for folder in tmp_path.glob("out-*")] == ["out-1"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from inward.errors import DataError, SettingsError
+from inward.errors import DataError, ModelError, SettingsError
 from inward.models import ModelSettings
 from inward.train import LoraSettings, PreferenceSettings, preference
 from inward.train.preference import config
@@ -275,3 +275,9 @@ def test_trainer_state_is_json(tmp_path, tiny_model):
     run(tmp_path, tiny_model)
     (folder,) = (tmp_path / "work").glob("checkpoint-*")
     assert json.loads((folder / "trainer_state.json").read_text())["global_step"] == 1
+
+
+def test_a_diverged_training_says_so_and_writes_no_checkpoint(tmp_path, tiny_model):
+    with pytest.raises(ModelError, match=r"gradient of step 2 is not finite.*lower its learning_rate"):
+        run(tmp_path, tiny_model, settings=dataclasses.replace(FULL, learning_rate=1e30, num_epochs=3))
+    assert not any((tmp_path / "out").iterdir())

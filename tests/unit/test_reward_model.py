@@ -322,3 +322,9 @@ def test_an_architecture_without_a_scalar_head_is_refused():
 def test_settings_out_of_range(wrong, message):
     with pytest.raises(SettingsError, match=message):
         RewardModelSettings(**wrong)
+
+
+def test_a_diverged_training_says_so_and_writes_no_checkpoint(tmp_path, tiny_model):
+    with pytest.raises(ModelError, match=r"gradient of step 2 is not finite.*lower its learning_rate"):
+        run(tmp_path, tiny_model, settings=dataclasses.replace(FULL, learning_rate=1e30, num_epochs=3))
+    assert not any((tmp_path / "out").iterdir())

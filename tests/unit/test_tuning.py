@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from inward.errors import DataError, SettingsError
+from inward.errors import DataError, ModelError, SettingsError
 from inward.models import ModelSettings
 from inward.train import LoraSettings
 from inward.train.tuning import TuningSettings, config, tuning
@@ -136,3 +136,9 @@ def test_settings_out_of_range(wrong, error):
 def test_what_trl_refuses_is_an_error_of_the_settings(tmp_path):
     with pytest.raises(SettingsError, match="tuning: TRL refuses these settings"):
         config(TuningSettings(trl={"no_such_field": 1}), work=tmp_path, seed=0, device="cpu", num_traces=1)
+
+
+def test_a_diverged_training_says_so_and_writes_no_checkpoint(tmp_path, tiny_model):
+    with pytest.raises(ModelError, match=r"gradient of step 2 is not finite.*lower its learning_rate"):
+        run(tmp_path, tiny_model, settings=dataclasses.replace(FULL, learning_rate=1e30, num_epochs=3))
+    assert not any((tmp_path / "out").iterdir())

@@ -24,6 +24,7 @@ from inward.train.quantized import check_quantized, full_adapter, full_base, loa
 from inward.train.reward import IntrinsicReward
 from inward.train.trainer import (
     check_lora,
+    diverged,
     open_defaults,
     peft_config,
     quiet,
@@ -112,7 +113,8 @@ def group_policy(
         The number of optimizer steps done.
 
     Raises:
-        ModelError: the model has no end-of-sequence token, without which TRL cannot tell where a completion ends.
+        ModelError: the model has no end-of-sequence token, without which TRL cannot tell where a completion ends; or
+            the training has diverged.
         ServerError: as `await_engine`.
     """
     from datasets import Dataset
@@ -145,7 +147,13 @@ def group_policy(
         )
         full_adapter(trainer.model, settings.lora)
         trainer.remove_callback(PrinterCallback)
-        fit(trainer, work)
+        try:
+            fit(trainer, work)
+        except RuntimeError as error:
+            if "probability tensor contains" not in str(error):  # what torch says where it is to draw from NaN
+                raise
+            step = trainer.state.global_step
+            raise diverged(f"after step {step} the policy gives probabilities that are not finite") from error
     return trainer.state.global_step
 
 

@@ -125,10 +125,15 @@ def save(policy: Any, start: Path, out: Path, model: ModelSettings, *, pad_id: i
 def refuse_divergence(grad_norm: float, step: int) -> None:
     """Raise ModelError where a gradient is not finite: every weight it reaches would be lost."""
     if not math.isfinite(grad_norm):
-        raise ModelError(
-            f"the gradient of step {step} is not finite, so the training has diverged: lower its learning_rate or "
-            "set model.dtype=float32, and use another --out"
-        )
+        raise diverged(f"the gradient of step {step} is not finite")
+
+
+def diverged(what: str) -> ModelError:
+    """The error of a training that cannot go on, and what to do."""
+    return ModelError(
+        f"{what}, so the training has diverged: lower its learning_rate or set model.dtype=float32, and use another "
+        "--out"
+    )
 
 
 def reporter(progress: Callable[[int, int], None], log: Callable[[dict[str, float]], None]) -> Any:
