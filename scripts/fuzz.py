@@ -95,7 +95,7 @@ def equivalence() -> tuple[Callable[[bytes], None], list[bytes]]:
 def config() -> tuple[Callable[[bytes], None], list[bytes]]:
     """A file of settings, and `--set`: taken, or refused as settings."""
     atheris: Any = import_module("atheris")
-    with atheris.instrument_imports(include=["inward.config", "yaml"]):
+    with atheris.instrument_imports(include=["inward.config", "inward.settings.plain_yaml", "yaml"]):
         from inward.config import run_config
     from inward.errors import SettingsError
 
@@ -111,7 +111,22 @@ def config() -> tuple[Callable[[bytes], None], list[bytes]]:
                 run_config(method, "some/model", path, overrides)
 
     files = [*Path("src/inward/methods").glob("*.yaml"), *Path("recipes").rglob("*.yaml")]
-    return one, [file.read_bytes() for file in files] + [b"pairs: {gamma: 0.5}", b"optim: {trl: {a: [1e-4, ~]}}"]
+    odd = (
+        "0x_",
+        "!!bool x",
+        "!!float x",
+        "!!int ''",
+        "2025-13-45",
+        "&a [*a]",
+        "[" * 1000,
+        "0x" + "f" * 100,
+        "1:59:59:59",
+    )
+    odd += ("[&a [x, x], &b [*a, *a], &c [*b, *b]]", "[&a {x: y}, &b {<<: [*a, *a]}]", "optim: {trl: {a: [1e-4, ~]}}")
+    plain = [file.read_bytes() for file in files] + [f"pairs: {{gamma: {text}}}".encode() for text in odd]
+    overrides = [f"pairs.gamma={text}".encode()[:80] for text in odd]
+    # The numbers are read off the end: of the method, and of the characters of the override before the file.
+    return one, [text + b"\0\0" for text in plain] + [text + bytes([len(text), 0]) for text in overrides]
 
 
 def shards() -> tuple[Callable[[bytes], None], list[bytes]]:
@@ -120,6 +135,7 @@ def shards() -> tuple[Callable[[bytes], None], list[bytes]]:
     with atheris.instrument_imports(include=["inward.runs"]):
         from inward.runs import records, shards
     from inward.errors import RunFolderError
+    from inward.parsing import parse_json
     from inward.types import FinishReason, Manifest, Source, Trace, TraceSignals
 
     folder = Path(tempfile.mkdtemp(prefix="inward-fuzz-"))
@@ -149,14 +165,16 @@ def shards() -> tuple[Callable[[bytes], None], list[bytes]]:
             content[at : at + provider.ConsumeIntInRange(0, 4)] = provider.ConsumeBytes(
                 provider.ConsumeIntInRange(0, 4)
             )
+        made_up = provider.ConsumeBool()  # before the rest, which leaves nothing to draw from
         rest = provider.ConsumeBytes(LONGEST)
-        path.write_bytes(content if provider.ConsumeBool() else rest)
+        path.write_bytes(rest if made_up else content)
         with suppress(RunFolderError):
             assert shards.checked_count(path, (0, 3)) == len(list(shards.read_shard(path, Trace)))
         with suppress(ValueError):
-            records.from_json(Manifest, json.loads(rest))
+            records.from_json(Manifest, parse_json(rest))
 
-    return one, [whole, b'{"inward": "1", "seed": 0}', b'{"shards": 1, "records": 3}']
+    made_up = (whole, b'{"inward": "1", "seed": 0}', b'{"shards": 1, "records": 3}')
+    return one, [b"\0\0", *(text + b"\1\0" for text in made_up)]
 
 
 TARGETS = {"answers": answers, "equivalence": equivalence, "config": config, "shards": shards}

@@ -178,7 +178,7 @@ def fill_or_name(stage: Path, file: Path) -> list[Choice] | None:
         return None
 
 
-@FEW
+@settings(FEW, max_examples=50)
 @given(*DAMAGE)
 def test_a_damaged_shard_is_read_as_it_was_or_named(stage: Path, place: float, flips: bytes, cut: bool):
     """Not every byte carries records: statistics in the footer may change without harm."""
@@ -328,7 +328,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@settings(FEW, max_examples=200)
+@settings(FEW, max_examples=120)
 @given(*DAMAGE)
 def test_a_damaged_parquet_file_of_rows_is_read_or_named(table: Path, place: float, flips: bytes, cut: bool):
     before, whole = table.read_bytes(), read_problems(str(table))
