@@ -52,7 +52,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         is_alias = self.check_event(yaml.AliasEvent)
         around, self.held = self.held, (1, 1)
-        node = super().compose_node(parent, index)
+        node: Any = super().compose_node(parent, index)
         if not is_alias:
             self.sizes[node] = self.held
         elif node not in self.sizes:
