@@ -1,4 +1,4 @@
-"""Commands of `inward`, one after the other in every process that is started; each is a list of port and words, in JSON."""
+"""Commands of `inward`, one after the other in every process that is started; each a list of port and words in JSON."""
 
 import json
 import os
