@@ -1,189 +1,244 @@
-"""What else befalls a run: each disaster, the error that it ends in, the remedy, and the same command again."""
+"""What else befalls a run: disasters, the errors they end in, the remedies, and the same command again."""
 
 from __future__ import annotations
 
 import os
 import random
-import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
 from functools import partial
+from itertools import groupby, pairwise
 from pathlib import Path
 
-from chaos_runs import COMMANDS, Running, left_in_peace, spans, start, strike
+from chaos_runs import COMMANDS, STAGES, Running, events, interrupt, left_in_peace, start, strike
 
 Outcome = Mapping[str, str]
 Judge = Callable[[Running, Path, Path], Outcome]
+"""Compares a run that was gone on with, and the one left in peace, in these two folders."""
+Remount = Callable[[str], object]
+"""Changes the options of the file system that a run lies on."""
 
-RLSF = COMMANDS["rlsf"]
 DAY = 86_400
 PATIENCE = 10.0
 """Seconds that a scheduler gives after SIGTERM."""
 
 
-def all_of_them(home: Path, peaceful: Path, judged: Judge) -> dict[str, Outcome]:
-    """Every disaster by name, each in a folder of its own."""
-    known: dict[str, Callable[[Path, Path, Judge], Outcome]] = {
-        "disk_full": disk_full,
-        "read_only_folder": read_only_folder,
-        "corrupt_shard": corrupt_shard,
-        "truncated_safetensors": partial(truncated, name="checkpoint/model.safetensors", remedy="checkpoint"),
-        "truncated_trainer_checkpoint": truncated_trainer_checkpoint,
-        "manifest_edited": partial(manifest, edit=lambda text: text.replace('"seed": 0', '"seed": 7')),
-        "manifest_no_json": partial(manifest, edit=lambda text: text[: len(text) // 2]),
-        "clock_going_back": clock_going_back,
-    }
-    known |= {f"sigterm_in_{stage}": partial(sigterm, method="rlsf", stage=stage) for stage in spans(peaceful)}
-    known |= {f"sigterm_in_train_of_{name}": partial(sigterm, method=name, stage="train") for name in ("rlif", "rlsc")}
-    results: dict[str, Outcome] = {}
-    for name, disaster in known.items():
-        method = name.rpartition("_")[2]
-        own = home / (method if method in COMMANDS else "rlsf")
-        folder = home / f"disaster_{name}"
-        folder.mkdir()
-        results[name] = disaster(folder, own if own.exists() else left_in_peace(method, own), judged)
-        print(f"{name}: {results[name]['outcome']} {results[name]['said']}".rstrip(), file=sys.stderr)
-    return results
+@dataclass(frozen=True, kw_only=True)
+class Disaster:
+    """Something that befalls a run, and what the command has to say of it."""
+
+    finds: str
+    """`nothing`; a run that was ended in its `training`; or one that is `finished`."""
+    befalls: Callable[[Path, Remount | None], list[str] | None]
+    """Does harm in a folder, starts the command, then undoes the harm as the command says it. Returns the errors that
+    it said; None where this machine does not allow it, as where no file system can be mounted."""
+    words: tuple[str, ...] = ()
+    """The file and the remedy, which every error names; without them there is to be none."""
 
 
-def disk_full(folder: Path, peaceful: Path, judged: Judge) -> Outcome:
-    """The disk is full at three moments, then has room again; without the right to mount, files cannot grow."""
+def in_a_row(known: Mapping[str, Disaster], method: str, home: Path, judged: Judge) -> dict[str, Outcome]:
+    """Outcomes of disasters that befall one run after the other, which then ends like the one left in peace."""
+    folder, peaceful = home / f"disasters_of_{method}", _peaceful(method, home)
+    folder.mkdir()
+    outcomes: dict[str, Outcome] = {}
+    ends: list[Outcome] = []
+    with _mounted(folder) as remount:
+        for finds, group in groupby(known.items(), key=lambda item: item[1].finds):
+            if finds == "training":
+                interrupt(method, folder)
+            elif finds == "finished":
+                ends.append(_again(method, folder, peaceful, judged))
+            for name, disaster in group:
+                outcomes[name] = outcome(disaster, disaster.befalls(folder, remount))
+                print(f"{name}: {outcomes[name]['outcome']} {outcomes[name]['said']}".rstrip(), file=sys.stderr)
+        ends.append(_again(method, folder, peaceful, judged))
+    unlike = [end for end in ends if end["outcome"] != "identical"]
+    return {name: unlike[0] if unlike else said for name, said in outcomes.items()}
+
+
+def outcome(disaster: Disaster, errors: list[str] | None) -> Outcome:
+    """Whether every error names the file and the remedy, or there is none where none is due."""
+    if errors is None:
+        return {"outcome": "skipped", "said": "not to be had on this machine"}
+    wrong = [error for error in errors if not disaster.words or any(word not in error for word in disaster.words)]
+    if wrong or bool(errors) != bool(disaster.words):
+        return {"outcome": "failed", "said": " ".join(wrong) or "no error"}
+    return {"outcome": "clear_error" if errors else "identical", "said": " ".join(errors[-1:])}
+
+
+def disk_full(folder: Path, remount: Remount | None) -> list[str] | None:
+    """The disk is full at three moments, then has room again."""
+    if remount is None:
+        return None
     errors: list[str] = []
-    with _mounted(folder) as remount:
-        for size in (100_000, 1_000_000, 3_000_000):
-            if remount:
-                remount(f"size={size}")
-            limit = None if remount else (lambda size=size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)))
-            errors.append(_refused(folder, limit))
-        if remount:
-            remount("size=100m")
-        return _after(errors, ("cannot write" if remount is None else "disk is full",), folder, peaceful, judged)
+    for size in (100_000, 1_000_000, 3_000_000):
+        remount(f"size={size}")
+        errors.append(_refused(folder))
+    remount("size=100m")
+    return errors
 
 
-def read_only_folder(folder: Path, peaceful: Path, judged: Judge) -> Outcome:
-    """A run killed while it trained finds its folder read-only, then writable again."""
-    with _mounted(folder) as remount:
-        strike("rlsf", "train", peaceful, folder, signal.SIGKILL)
-        if not remount and os.geteuid() == 0:
-            return {"outcome": "skipped", "said": "root may write anywhere, and nothing can be mounted here"}
-        below = [folder / "out", *(path for path in (folder / "out").rglob("*") if path.is_dir())]
-        for path in below:
-            path.chmod(0o555)
-        if remount:
-            remount("ro")
-        errors = [_refused(folder)]
-        if remount:
-            remount("rw")
-        for path in below:
-            path.chmod(0o755)
-        return _after(errors, ("cannot write", "out"), folder, peaceful, judged)
+def read_only(folder: Path, remount: Remount | None) -> list[str] | None:
+    """The folder is read-only, then writable again."""
+    if remount is None and os.geteuid() == 0:
+        return None  # root may write anywhere
+    below = [folder / "out", *(path for path in (folder / "out").rglob("*") if path.is_dir())]
+    for path in below:
+        path.chmod(0o555)
+    if remount:
+        remount("ro")
+    errors = [_refused(folder)]
+    if remount:
+        remount("rw")
+    for path in below:
+        path.chmod(0o755)
+    return errors
 
 
-def corrupt_shard(folder: Path, peaceful: Path, judged: Judge) -> Outcome:
-    """A finished run has a shard with eight bytes changed; the remedy is to delete it."""
-    _finished(folder)
-    shard = folder / "out/traces/00000.parquet"
-    data = bytearray(shard.read_bytes())
-    place = random.Random(0).randrange(100, len(data) // 2)
-    data[place : place + 8] = bytes(byte ^ 0xFF for byte in data[place : place + 8])
-    shard.write_bytes(data)
-    return _deleted(shard, folder, peaceful, judged)
-
-
-def truncated(folder: Path, peaceful: Path, judged: Judge, *, name: str, remedy: str) -> Outcome:
-    """A file of a finished run has lost its second half; the remedy is to delete it or its folder."""
-    _finished(folder)
-    file = folder / "out" / name
-    os.truncate(file, file.stat().st_size // 2)
-    return _deleted(folder / "out" / remedy, folder, peaceful, judged)
-
-
-def truncated_trainer_checkpoint(folder: Path, peaceful: Path, judged: Judge) -> Outcome:
-    """The weights that a training would resume from have lost their second half, as where the power went."""
-    strike("rlsf", "train", peaceful, folder, signal.SIGTERM)
-    written = sorted((folder / "out/trainer").glob("checkpoint-*/model.safetensors"))
-    for file in written[-1:]:
-        os.truncate(file, file.stat().st_size // 2)
-    return _again(folder, peaceful, judged)
-
-
-def manifest(folder: Path, peaceful: Path, judged: Judge, *, edit: Callable[[str], str]) -> Outcome:
-    """The manifest is edited by hand after a kill, then put back."""
-    strike("rlsf", "train", peaceful, folder, signal.SIGKILL)
+def manifest(folder: Path, remount: Remount | None, *, edit: Callable[[str], str]) -> list[str]:
+    """The manifest is edited by hand, then put back."""
     file = folder / "out/manifest.json"
     before = file.read_text(encoding="utf-8")
     file.write_text(edit(before), encoding="utf-8")
     errors = [_refused(folder)]
     file.write_text(before, encoding="utf-8")
-    return _after(errors, ("out", "use another --out"), folder, peaceful, judged)
+    return errors
 
 
-def clock_going_back(folder: Path, peaceful: Path, judged: Judge) -> Outcome:
-    """Everything that a killed run left is dated tomorrow, and the clock of the next one goes back while it works."""
-    strike("rlsf", "train", peaceful, folder, signal.SIGTERM)
+def truncated_trainer_checkpoint(folder: Path, remount: Remount | None) -> list[str]:
+    """The weights to resume from have lost their second half, as where the power went."""
+    _cut(max((folder / "out/trainer").glob("checkpoint-*/model.safetensors")))
+    return []
+
+
+def clock_going_back(folder: Path, remount: Remount | None, *, method: str) -> list[str]:
+    """Everything is dated ahead, files by a day and the log by a century; then the clock goes back during the run."""
+    out = folder / "out"
     tomorrow = time.time() + DAY
-    for path in (folder / "out").rglob("*"):
+    for path in out.rglob("*"):
         os.utime(path, (tomorrow, tomorrow))
-    for file in (folder / "out/manifest.json", folder / "out/log.jsonl"):
+    for file in (out / "manifest.json", out / "log.jsonl"):
         file.write_text(file.read_text(encoding="utf-8").replace('"20', '"21'), encoding="utf-8")
-    again = start(RLSF, folder, _set_clock_back)
-    again.wait()
-    file = folder / "out/manifest.json"
-    file.write_text(file.read_text(encoding="utf-8").replace('"21', '"20'), encoding="utf-8")
-    return judged(again, peaceful, folder)
-
-
-def sigterm(folder: Path, peaceful: Path, judged: Judge, *, method: str, stage: str) -> Outcome:
-    """A scheduler ends the run with SIGTERM: exit code 143 within ten seconds, and the same command goes on."""
-    ended = strike(method, stage, peaceful, folder, signal.SIGTERM)
-    said = f"exit code {ended.code} after {ended.seconds:.1f} s"
-    if ended.code != 128 + signal.SIGTERM or ended.seconds > PATIENCE or "Traceback" in ended.said:
-        return {"outcome": "failed", "said": f"{said}: {ended.said[-1000:]}"}
-    again = _again(folder, peaceful, judged, method)
-    return {**again, "said": f"{said} {again['said']}".rstrip()}
-
-
-def _finished(folder: Path) -> None:
-    running = start(RLSF, folder)
+    known = len(events(out))
+    running = start(COMMANDS[method], folder, _set_clock_back)
     running.wait()
-    assert running.code == 0, running.said
+    file = out / "manifest.json"
+    file.write_text(file.read_text(encoding="utf-8").replace('"21', '"20'), encoding="utf-8")
+    times = [event["time"] for event in events(out)[known:]]
+    if running.code or not times or any(later >= earlier for earlier, later in pairwise(times)):
+        return [running.error() or f"exit code {running.code}, the log at {times[:3]}: {running.said[-1000:]}"]
+    return []
 
 
-def _refused(folder: Path, before: Callable[[], object] | None = None) -> str:
+def corrupt_shard(folder: Path, remount: Remount | None) -> list[str]:
+    """A shard has eight bytes changed; the remedy is to delete it."""
+    shard = folder / "out/traces/00000.parquet"
+    data = bytearray(shard.read_bytes())
+    place = random.Random(0).randrange(100, len(data) // 2)
+    data[place : place + 8] = bytes(byte ^ 0xFF for byte in data[place : place + 8])
+    shard.write_bytes(data)
+    errors = [_refused(folder)]
+    shard.unlink()
+    return errors
+
+
+def truncated_safetensors(folder: Path, remount: Remount | None) -> list[str]:
+    """The trained weights have lost their second half; the remedy is to delete the checkpoint."""
+    _cut(folder / "out/checkpoint/model.safetensors")
+    errors = [_refused(folder)]
+    shutil.rmtree(folder / "out/checkpoint")
+    return errors
+
+
+DISASTERS: dict[str, Disaster] = {
+    "disk_full": Disaster(
+        finds="nothing", befalls=disk_full, words=("the disk is full: out", "free some space and run the same command")
+    ),
+    "read_only_folder": Disaster(
+        finds="training", befalls=read_only, words=("cannot write out", "make it writable, or use another --out")
+    ),
+    "manifest_edited": Disaster(
+        finds="training",
+        befalls=partial(manifest, edit=lambda text: text.replace('"seed": 0', '"seed": 7')),
+        words=("out belongs to another run: seed: this folder has 7, asked for 0", "use another --out"),
+    ),
+    "manifest_no_json": Disaster(
+        finds="training",
+        befalls=partial(manifest, edit=lambda text: text[: len(text) // 2]),
+        words=("out/manifest.json is damaged", "use another --out"),
+    ),
+    "truncated_trainer_checkpoint": Disaster(finds="training", befalls=truncated_trainer_checkpoint),
+    "clock_going_back": Disaster(finds="training", befalls=partial(clock_going_back, method="rlsf")),
+    "corrupt_shard": Disaster(
+        finds="finished",
+        befalls=corrupt_shard,
+        words=("out/traces/00000.parquet is damaged", "delete that file and run the same command"),
+    ),
+    "truncated_safetensors": Disaster(
+        finds="finished",
+        befalls=truncated_safetensors,
+        words=("out/checkpoint/model.safetensors is damaged", "delete out/checkpoint and run the same command"),
+    ),
+}
+"""Of RLSF."""
+
+ONLINE = {
+    "clock_going_back_in_rlif": Disaster(finds="training", befalls=partial(clock_going_back, method="rlif")),
+}
+"""Of RLIF, which reads again what its trainer has written."""
+
+TERMINATED = [*(("rlsf", stage) for stage in STAGES), ("rlif", "train"), ("rlsc", "train")]
+"""Methods and stages that SIGTERM comes in."""
+
+
+def sigterm(home: Path, judged: Judge) -> dict[str, Outcome]:
+    """A scheduler ends a run with SIGTERM: exit code 143 within ten seconds, and the same command goes on."""
+    outcomes: dict[str, Outcome] = {}
+    for method, stage in TERMINATED:
+        name = f"sigterm_in_{stage}_of_{method}"
+        folder, peaceful = home / name, _peaceful(method, home)
+        folder.mkdir()
+        ended = strike(method, stage, peaceful, folder, signal.SIGTERM)
+        said = f"exit code {ended.code} after {ended.seconds:.1f} s"
+        if ended.code != 128 + signal.SIGTERM or ended.seconds > PATIENCE or "Traceback" in ended.said:
+            outcomes[name] = {"outcome": "failed", "said": f"{said}: {ended.said[-1000:]}"}
+        else:
+            end = _again(method, folder, peaceful, judged)
+            outcomes[name] = {**end, "said": f"{said} {end['said']}".rstrip()}
+        print(f"{name}: {outcomes[name]['outcome']} {outcomes[name]['said']}", file=sys.stderr)
+    return outcomes
+
+
+def _peaceful(method: str, home: Path) -> Path:
+    return home / method if (home / method).exists() else left_in_peace(method, home / method)
+
+
+def _cut(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def _refused(folder: Path) -> str:
     """The error that the command ends in."""
-    running = start(RLSF, folder, before or (lambda: None))
+    running = start(COMMANDS["rlsf"], folder)
     running.wait()
     return running.error() or f"no clear error, exit code {running.code}: {running.said[-1000:]}"
 
 
-def _again(folder: Path, peaceful: Path, judged: Judge, method: str = "rlsf") -> Outcome:
+def _again(method: str, folder: Path, peaceful: Path, judged: Judge) -> Outcome:
     running = start(COMMANDS[method], folder)
     running.wait()
     return judged(running, peaceful, folder)
 
 
-def _deleted(path: Path, folder: Path, peaceful: Path, judged: Judge) -> Outcome:
-    """The command names what is damaged; once that is deleted it makes it anew."""
-    errors = [_refused(folder)]
-    subprocess.run(["rm", "-r", path], check=True)
-    return _after(errors, (str(path.relative_to(folder)), "delete"), folder, peaceful, judged)
-
-
-def _after(errors: list[str], words: tuple[str, ...], folder: Path, peaceful: Path, judged: Judge) -> Outcome:
-    """Every error names what it should, and once its cause is gone the same command ends as it would have."""
-    unclear = [error for error in errors if any(word not in error for word in words)]
-    again = _again(folder, peaceful, judged)
-    if unclear or again["outcome"] != "identical":
-        return {"outcome": "failed", "said": " ".join([*unclear, again["said"]])}
-    return {"outcome": "clear_error", "said": errors[-1]}
-
-
 @contextmanager
-def _mounted(folder: Path) -> Iterator[Callable[[str], object] | None]:
+def _mounted(folder: Path) -> Iterator[Remount | None]:
     """A file system of its own on a folder; gives what changes its options, None where none can be mounted."""
     mount = ["mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", str(folder)]
     if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
@@ -196,6 +251,18 @@ def _mounted(folder: Path) -> Iterator[Callable[[str], object] | None]:
 
 
 def _set_clock_back() -> None:
-    """Let the time of day in this process run backwards, an hour a second."""
+    """Let the time of day run backwards in this process, an hour a second, for every module of ours and `time.time`."""
     begun, real = time.monotonic(), time.time
-    time.time = lambda: real() - 3600 * (time.monotonic() - begun)
+
+    def shown() -> float:
+        return real() - 3600 * (time.monotonic() - begun)
+
+    class Backwards(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.fromtimestamp(shown(), tz)
+
+    time.time = shown
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == "inward" and vars(module).get("datetime") is datetime:
+            vars(module)["datetime"] = Backwards

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import random
@@ -18,14 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy
-import peft  # noqa: F401 - imported here, so that no run spends seconds on it
-import torch
-import trl.trainer.dpo_trainer
-import trl.trainer.grpo_trainer  # noqa: F401
-
-import inward.report  # noqa: F401
-from inward.cli import main, pipeline  # noqa: F401
+from inward.cli import main
 from inward.runs import RunFolder
 
 STAGES = ("evaluate_before", "sample", "score", "rank", "train", "evaluate", "report")
@@ -60,7 +54,7 @@ def _command(method: str, settings: Mapping[str, object]) -> list[str]:
 
 COMMANDS = {
     "rlsf": _command("rlsf", _RLSF),
-    "rlif": _command("rlif", _ONLINE),
+    "rlif": _command("rlif", _ONLINE | {"optim.trl.save_total_limit": 1}),
     "rlsc": _command("rlsc", _ONLINE),
 }
 
@@ -111,7 +105,8 @@ class Running:
             time.sleep(0.001)
         sent = time.perf_counter()
         if not self.ended():
-            os.kill(self.pid, number)
+            # Schedulers send SIGTERM to every process of a job; SIGKILL takes one, as where memory is short.
+            (os.killpg if number == signal.SIGTERM else os.kill)(self.pid, number)
             self.wait()
             self.seconds = time.perf_counter() - sent
 
@@ -156,10 +151,31 @@ def strike(
     raise AssertionError(f"{method} is too fast in {stage} to be struck there")
 
 
+def import_all() -> None:
+    """Import what a run imports, so that no forked one spends seconds on it."""
+    for name in ("inward.cli.pipeline", "inward.report", "peft", "trl.trainer.dpo_trainer", "trl.trainer.grpo_trainer"):
+        importlib.import_module(name)
+
+
+def interrupt(method: str, folder: Path) -> None:
+    """Start a run and end it by SIGTERM once its training has written a trainer checkpoint."""
+    known, running = len(events(folder / "out")), start(COMMANDS[method], folder)
+    written, trained = "checkpoint-*/trainer_state.json", False
+    while not running.ended() and not (trained and list((folder / "out/trainer").glob(written))):
+        time.sleep(0.01)
+        trained = any(event["event"] == "train" for event in events(folder / "out")[known:])
+    running.kill_after(0, signal.SIGTERM)
+    assert running.code == 128 + signal.SIGTERM and list((folder / "out/trainer").glob(written)), running.said
+
+
 def _inside(words: Sequence[str], folder: Path, before: Callable[[], object]) -> int:
     """The body of a forked process; returns its exit code."""
     import traceback
 
+    import numpy
+    import torch
+
+    os.setsid()  # a group of its own, which alone hears what is sent to it
     os.chdir(folder)
     with folder.with_suffix(".txt").open("a", encoding="utf-8") as file:  # beside the folder, which may be full
         os.dup2(file.fileno(), 1)
@@ -242,23 +258,24 @@ def _stage(event: Mapping[str, Any]) -> str | None:
 
 def stage_of(out: Path) -> str:
     """The stage that a run is in, or was in when it was killed."""
-    begun = [stage for event in _events(out) if (stage := _stage(event))]
+    begun = [stage for event in events(out) if (stage := _stage(event))]
     return begun[-1] if begun else STAGES[0]
 
 
 def spans(peaceful: Path) -> dict[str, tuple[int, float]]:
     """By stage: how many events stand in the log once it has begun, and its seconds."""
-    events = _events(peaceful / "out")
-    times = [datetime.fromisoformat(event["time"]).timestamp() for event in events]
+    log = events(peaceful / "out")
+    times = [datetime.fromisoformat(event["time"]).timestamp() for event in log]
     times.append((peaceful / "out/report.html").stat().st_mtime)
     begun: dict[str, int] = {}
-    for number, event in enumerate(events):
+    for number, event in enumerate(log):
         if stage := _stage(event):
             begun.setdefault(stage, number)
     order = sorted(begun.values())
-    ends = dict(zip(order, [*order[1:], len(events)], strict=True))
+    ends = dict(zip(order, [*order[1:], len(log)], strict=True))
     return {stage: (number + 1, max(0.0, times[ends[number]] - times[number])) for stage, number in begun.items()}
 
 
-def _events(out: Path) -> list[dict[str, Any]]:
+def events(out: Path) -> list[dict[str, Any]]:
+    """What the log of a run holds, oldest first."""
     return list(RunFolder.read(out).events()) if (out / "manifest.json").exists() else []

@@ -8,12 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 
-def torchrun(*words: str | Path) -> list[str]:
-    """The command line of two processes."""
+def free_port() -> int:
+    """A port that nothing listens at."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
+        return free.getsockname()[1]
+
+
+def torchrun(*words: str | Path) -> list[str]:
+    """The command line of two processes."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]
     return [*launch, *map(str, words)]
 
 

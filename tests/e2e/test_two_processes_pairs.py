@@ -1,4 +1,7 @@
-"""DPO, reward model and fine-tuning in two processes, DDP or sharded by FSDP2: the weights of one process."""
+"""DPO, reward model and fine-tuning in two processes, DDP or sharded by FSDP2: the weights of one process.
+
+Fine-tuning is interrupted: SIGTERM comes to one of the processes, both keep the step under way, and go on from there.
+"""
 
 from pathlib import Path
 
@@ -10,6 +13,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 SCRIPT = Path(two_processes_pairs.__file__)
+WAYS = ("full", "lora")
 ATOL = 2e-6
 """Every weight moves by up to 2.5e-3, and in the adapters' case by 1e-2."""
 
@@ -35,16 +39,15 @@ def assert_same(alone: Path, together: Path, start: Path):
 def alone(tiny_model, tmp_path_factory):
     """What this process makes by itself, with all parameters and with adapters."""
     folder = tmp_path_factory.mktemp("alone")
-    for way in ("full", "lora"):
+    for way in WAYS:
         two_processes_pairs.main(tiny_model, folder / way, way)
     return folder
 
 
 @pytest.mark.parametrize("sharded", [False, True], ids=["whole", "sharded"])
 def test_two_processes_end_in_the_weights_of_one(sharded, alone, tiny_model, tmp_path):
-    ways = ("full", "lora") if sharded else ("full",)
-    launch(SCRIPT, tiny_model, tmp_path, *ways, env=SHARDED if sharded else {})
-    for way in ways:
+    launch(SCRIPT, tiny_model, tmp_path, *WAYS, env=SHARDED if sharded else {})
+    for way in WAYS:
         together = tmp_path / way
         for name in ("preference", "reward_model", "tuning"):
             assert_same(alone / way / name, together / name, tiny_model)

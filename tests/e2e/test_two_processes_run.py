@@ -4,13 +4,18 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 import torch
+import two_processes_commands
 from commands import call
-from launching import environment, launch, torchrun
+from launching import environment, free_port, launch, torchrun
 from safetensors.torch import load_file
 
 from inward.runs import RunFolder
@@ -20,7 +25,7 @@ RLSF = """
 prompts: {limit: 40}
 sampling: {max_completion_tokens: 8, num_branches: 4, batch_rows: 64}
 answer: {elicit: never}
-optim: {num_epochs: 1, batch_size: BATCH, learning_rate: 1.0e-4, lora: null, num_saves: 20}
+optim: {num_epochs: 2, batch_size: BATCH, learning_rate: 5.0e-5, lora: null, num_saves: 4}
 pairs: {gamma: null, max_pairs: 32}
 """
 RLSC = """
@@ -29,6 +34,15 @@ evaluation: {num_samples: 2, max_completion_tokens: 8, num_problems: 10}
 stop: {prompts: 4, start_samples: 2, samples: 2}
 optim: {steps: 2, prompts_per_step: 4, group_size: 2, save_every: 1, max_completion_tokens: 6, learning_rate: 1.0e-3}
 """
+RLIF = """
+prompts: {limit: 12}
+evaluation: {num_samples: 2, max_completion_tokens: 8, num_problems: 10}
+stop: {prompts: 4, start_samples: 2, samples: 2}
+optim: {steps: 2, prompts_per_step: 3, group_size: 4, batch_rows: ROWS, save_every: 1, max_completion_tokens: 6,
+  learning_rate: 1.0e-3, lr_scheduler: constant, warmup_steps: 0}
+"""
+ONLINE = {"rlsc": (RLSC, RLSC), "rlif": (RLIF.replace("ROWS", "12"), RLIF.replace("ROWS", "6"))}
+"""Settings of one process, and of each of two."""
 
 
 @pytest.fixture
@@ -42,61 +56,135 @@ def words(method: str, out: str, settings: str) -> list[str]:
     return ["run", method, "--model", "embedded:chat", "--prompts", "embedded", "--out", out, "--config", f"{out}.yaml"]
 
 
-def kill_once(command: list[str], file: str) -> None:
-    """Kill launcher and processes at once when a file of this pattern is there."""
-    started = subprocess.Popen(
-        command, env=environment(), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    children = Path(f"/proc/{started.pid}/task/{started.pid}/children")
-    until = time.monotonic() + 120
-    while not list(Path().glob(file)):
-        assert started.poll() is None and time.monotonic() < until
-        time.sleep(0.02)
-    # The launcher gives each process a session of its own.
-    for process in [started.pid, *map(int, children.read_text().split())]:
-        os.kill(process, signal.SIGKILL)
-    started.wait()
+@dataclass(frozen=True, kw_only=True)
+class Signalled:
+    """How a launcher ended that was sent a signal."""
+
+    code: int
+    sent: float
+    """When the signal was sent."""
+    err: str
 
 
-def test_a_killed_rlsf_goes_on_to_the_weights_of_one_process(here: Path):
+def strike(command: list[str], when: Callable[[], bool], number: signal.Signals) -> Signalled:
+    """Send a signal as soon as something is so: SIGKILL to launcher and processes at once, another to the launcher."""
+    with tempfile.TemporaryFile("w+") as err:
+        started = subprocess.Popen(
+            command, env=environment(), start_new_session=True, stdout=subprocess.DEVNULL, stderr=err
+        )
+        try:
+            until = time.monotonic() + 300
+            while not when():
+                assert started.poll() is None and time.monotonic() < until
+                time.sleep(0.01)
+            # The launcher gives each process a session of its own, and hands SIGTERM on to them.
+            workers = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
+            sent = time.time()
+            os.killpg(started.pid, number)
+            for worker in workers if number == signal.SIGKILL else ():
+                os.kill(int(worker), number)
+            code = started.wait(60)
+        finally:
+            if started.poll() is None:
+                started.terminate()  # and it ends the processes
+                started.wait()
+        err.seek(0)
+        return Signalled(code=code, sent=sent, err=err.read())
+
+
+def steps(run: str) -> list[list[int]]:
+    """Steps that were logged, session by session."""
+    sessions: list[list[int]] = []
+    for event in RunFolder.read(run).events():
+        if event["event"] == "opened":
+            sessions.append([])
+        elif event["event"] == "train" and "loss" in event:
+            sessions[-1].append(int(event["step"]))
+    return sessions
+
+
+def test_an_rlsf_that_is_killed_and_then_terminated_goes_on_to_the_weights_of_one_process(here: Path):
     assert call(*words("rlsf", "one", RLSF.replace("BATCH", "4"))).code == 0
     command = words("rlsf", "two", RLSF.replace("BATCH", "2"))
-    kill_once(torchrun("-m", "inward", *command), "two/trainer/checkpoint-*/trainer_state.json")
+    launched = torchrun("-m", "inward", *command)
+    strike(launched, lambda: bool(list(Path().glob("two/trainer/checkpoint-*/trainer_state.json"))), signal.SIGKILL)
     assert not Path("two/checkpoint").exists()
+
+    ended = strike(launched, lambda: len(sessions := steps("two")) == 2 and bool(sessions[1]), signal.SIGTERM)
+    assert ended.code == 1, ended.err  # the launcher's
+    assert ended.err.count("terminated; the same command continues where it stopped") == 1
+    assert "inward/cli" not in ended.err  # no traceback of ours
+    stopped = [event["time"] for event in RunFolder.read("two").events() if event["event"] == "stage_stopped"]
+    assert datetime.fromisoformat(stopped[-1]).timestamp() - ended.sent < 10
+    assert not Path("two/checkpoint").exists()
+    last = steps("two")[1][-1]
+    assert Path(f"two/trainer/checkpoint-{last}/trainer_state.json").exists()
     launch("-m", "inward", *command)
 
     one, two = RunFolder.read("one"), RunFolder.read("two")
     traces = [[t.completion_ids for g in run.records("traces", TraceGroup) for t in g.traces] for run in (one, two)]
     assert traces[0] == traces[1]
-    last, made = load_file("one/checkpoint/model.safetensors"), load_file("two/checkpoint/model.safetensors")
-    for name, value in last.items():
-        # Eight steps of 1e-4; where a gradient is nearly 0, AdamW makes much of its last bits.
+    assert_same(Path("one/checkpoint"), Path("two/checkpoint"))
+    assert [event["resumed"] for event in two.events() if event["event"] == "opened"] == [False, True, True]
+    killed, terminated, ending = steps("two")
+    assert {*killed, *terminated, *ending} == {*range(1, 17)}
+    assert last % 4 and terminated[0] > 1 and ending[0] == last + 1
+
+
+def assert_same(one: Path, two: Path) -> None:
+    """Weights are the same, but for those whose gradient is nearly 0: AdamW makes much of its last bits."""
+    wanted, made = (load_file(folder / "model.safetensors") for folder in (one, two))
+    assert wanted.keys() == made.keys()
+    for name, value in wanted.items():
         torch.testing.assert_close(made[name], value, atol=4e-5, rtol=0)
-    events = list(two.events())
-    assert [event["resumed"] for event in events if event["event"] == "opened"] == [False, True]
-    steps = [event["step"] for event in events if event["event"] == "train" and "loss" in event]
-    assert sorted(set(steps)) == [*range(1, 9)] and len(steps) < 16
 
 
-def test_rlsc_logs_and_judges_what_both_processes_sample(here: Path):
-    task = ["--eval-task", "arithmetic"]
-    assert call(*words("rlsc", "one", RLSC), *task).code == 0
-    ended = launch("-m", "inward", *words("rlsc", "two", RLSC), *task)
-    assert ended.stderr.count("greedy accuracy") == 1
+@pytest.fixture(scope="module")
+def online(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Runs of both online methods in one process and in two, as METHOD-one and METHOD-two; what the two wrote."""
+    folder = tmp_path_factory.mktemp("online")
+    commands: list[str] = []
+    for method, settings in ONLINE.items():
+        one, two = (
+            [*words(method, str(folder / f"{method}-{number}"), text), "--eval-task", "arithmetic"]
+            for number, text in zip(("one", "two"), settings, strict=True)
+        )
+        with two_processes_commands.drawn_by_place():
+            ended = call(*one)
+        assert ended.code == 0, ended.err
+        commands.append(json.dumps([free_port(), two]))
+    return folder, launch(two_processes_commands.__file__, *commands).stderr
+
+
+def test_every_command_is_told_of_once(online: tuple[Path, str]):
+    assert online[1].count("greedy accuracy") == len(ONLINE)
+
+
+@pytest.mark.parametrize("method", ONLINE)
+def test_two_processes_log_judge_and_train_as_one(online: tuple[Path, str], method: str):
+    runs = [online[0] / f"{method}-{number}" for number in ("one", "two")]
     told = ("monitor", "probe", "train")
     logs = [
-        {(event["event"], event["step"]): event for event in RunFolder.read(run).events() if event["event"] in told}
-        for run in ("one", "two")
+        {
+            (event["event"], event["step"]): event
+            for event in RunFolder.read(run).events()
+            if event["event"] in told and "train_runtime" not in event
+        }
+        for run in runs
     ]
     assert logs[0].keys() == logs[1].keys() and len(logs[0]) == 2 + 3 + 2
     for key, event in logs[0].items():
-        numbers = {name: value for name, value in event.items() if isinstance(value, float)}
-        assert {name: logs[1][key][name] for name in numbers} == pytest.approx(numbers, abs=1e-4), key
-    one, two = (json.loads(Path(run, "summary.json").read_text()) for run in ("one", "two"))
+        numbers = {name: value for name, value in event.items() if isinstance(value, float) and name != "step_time"}
+        assert {name: logs[1][key][name] for name in numbers} == pytest.approx(numbers, rel=1e-4, abs=1e-4), key
+    one, two = (json.loads((run / "summary.json").read_text()) for run in runs)
     assert one["kept_step"] == two["kept_step"]
     for part in ("before", "after"):
         for name in ("greedy_accuracy", "confidence", "entropy"):
             assert two[part][name]["value"] == pytest.approx(one[part][name]["value"], abs=1e-4)
+    for step in ("00001", "00002"):
+        assert_same(*(run / "checkpoints" / step for run in runs))
+    start, last = (load_file(runs[0] / "checkpoints" / step / "model.safetensors") for step in ("00001", "00002"))
+    assert max(float((last[name] - start[name]).abs().max()) for name in start) > 4e-4
 
 
 def test_an_error_is_said_once(here: Path):

@@ -4,6 +4,7 @@ Sharded where the launcher says so in the environment.
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from inward.train import (
 from inward.types import FinishReason, PreferencePair, Prompt, Source, Trace
 
 SIZE = int(os.environ.get("WORLD_SIZE", "1"))
+RANK = int(os.environ.get("RANK", "0"))
 COMMON = {"num_epochs": 2, "batch_size": 4 // SIZE, "learning_rate": 1e-3, "num_saves": 1}
 
 
@@ -65,6 +67,17 @@ def pairs():
     return made
 
 
+def terminated(step: int, steps: int) -> None:
+    """SIGTERM to the last process alone, in the second step."""
+    if step == 2 and RANK == SIZE - 1:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def end(number, frame):
+    """What the command line does on SIGTERM."""
+    raise SystemExit(128 + number)
+
+
 def main(start: Path, folder: Path, way: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     lora = LoraSettings(target_modules=("q_proj", "v_proj")) if way == "lora" else None
@@ -77,7 +90,18 @@ def main(start: Path, folder: Path, way: str) -> None:
     ):
         for out in (folder / name, folder / f"{name}-resumed")[: 2 if name == "tuning" else 1]:
             out.mkdir(exist_ok=True)
-            train(data, start=start, out=out, work=folder / f"{name}-work", settings=settings, model=model, seed=0)
+            work = folder / f"{name}-work"
+            given = {"start": start, "out": out, "work": work, "settings": settings, "model": model, "seed": 0}
+            if out.name == "tuning" and SIZE > 1:
+                signal.signal(signal.SIGTERM, end)
+                try:
+                    train(data, progress=terminated, **given)
+                except SystemExit as stop:
+                    assert stop.code == 143
+                    assert RANK or [one.name for one in work.glob("checkpoint-*")] == ["checkpoint-2"]
+                else:
+                    raise AssertionError("SIGTERM to one process ended no training")
+            train(data, **given)
 
 
 if __name__ == "__main__":

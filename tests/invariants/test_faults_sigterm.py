@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ def group(start: Path, home: Path, progress: Callable[[int, int], None]) -> list
         kl=0.0,
         loss="trace_mean",
         save_every=SAVE_EVERY,
+        trl={"save_total_limit": 1},
     )
     told: list[int] = []
     group_policy(
@@ -122,6 +124,8 @@ def test_the_step_under_way_is_kept_and_the_training_ends_as_if_undisturbed(
     assert seen == [0, 1, 2]
     assert [folder.name for folder in (ended / "work").glob("checkpoint-*")] == ["checkpoint-2"]
     assert not (ended / "out").exists()
+    tomorrow = time.time() + 86_400  # as where the clock went back
+    os.utime(ended / "work/checkpoint-2", (tomorrow, tomorrow))
 
     assert train(tiny_model, ended, lambda step, steps: seen.append(step)) == [STEPS]
     assert seen == [0, 1, 2, 2, 3, 4]

@@ -12,7 +12,7 @@ from typing import Any
 from accelerate.utils import broadcast_object_list
 
 from inward.train.processes import anywhere
-from inward.train.trainer import newest_checkpoint
+from inward.train.trainer import date_by_step, newest_checkpoint
 
 
 @contextmanager
@@ -48,13 +48,13 @@ def whole_steps() -> Iterator[Callable[[], bool]]:
 def fit(trainer: Any, work: Path) -> None:
     """Train, or resume from the newest whole trainer checkpoint in `work`; see `whole_steps` for SIGTERM."""
     with whole_steps() as asked:
-        trainer.add_callback(_ender(asked))
+        trainer.add_callback(_ender(asked, work))
         # One process looks, since looking removes what is torn.
         found = [newest_checkpoint(work) if trainer.is_world_process_zero() else None]
         trainer.train(resume_from_checkpoint=broadcast_object_list(found)[0])
 
 
-def _ender(asked: Callable[[], bool]) -> Any:
+def _ender(asked: Callable[[], bool], work: Path) -> Any:
     """A callback that writes a trainer checkpoint after the step under way, and ends the training."""
     from transformers import TrainerCallback
 
@@ -62,5 +62,7 @@ def _ender(asked: Callable[[], bool]) -> Any:
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             if asked():
                 control.should_save = control.should_training_stop = True
+            if control.should_save and state.is_world_process_zero:
+                date_by_step(work)
 
     return Ender()

@@ -82,11 +82,24 @@ def stand_in_tokenizer(start: Path, model: ModelSettings) -> Any:
 
 def newest_checkpoint(work: Path) -> str | None:
     """The newest whole trainer checkpoint; transformers writes trainer_state.json last, so a torn one lacks it."""
-    for folder in sorted(work.glob("checkpoint-*"), key=lambda f: -int(f.name.rpartition("-")[2])):
+    for folder in sorted(work.glob("checkpoint-*"), key=_step, reverse=True):
         if _is_whole(folder):
             return str(folder)
         shutil.rmtree(folder)
     return None
+
+
+def date_by_step(work: Path) -> None:
+    """Date the trainer checkpoints in the order of their steps, each before any that is still to come.
+
+    Transformers removes those that are dated first. Where the clock went back, that would be the one just written.
+    """
+    for folder in work.glob("checkpoint-*"):
+        os.utime(folder, (_step(folder), _step(folder)))
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name.rpartition("-")[2])
 
 
 def _is_whole(folder: Path) -> bool:
