@@ -56,9 +56,7 @@ STARTS: dict[str, tuple[Size, Corpus]] = {
     "blundering": (SMALL, replace(BASE, slip_rates={"cot": 0.20, "step": 0.04, "hmm": 0.45})),
     "padded": (
         EMBEDDED,
-        replace(
-            BASE, styles={2: PADDED_SHORT, 3: PADDED_SHORT, 4: PADDED_LONG, 5: PADDED_LONG}, loop_accuracy=0.3
-        ),
+        replace(BASE, styles={2: PADDED_SHORT, 3: PADDED_SHORT, 4: PADDED_LONG, 5: PADDED_LONG}, loop_accuracy=0.3),
     ),
 }
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import typer
 
@@ -48,7 +48,7 @@ class Run:
         if source == SOURCES[0]:
             return json.dumps(self.folder.read_json("probe.json")["prompts"])
         data = self.folder.manifest.evaluation
-        settings: Mapping[str, Any] = self.folder.manifest.settings.get("evaluation") or {}
+        settings = cast("Mapping[str, Any]", self.folder.manifest.settings.get("evaluation") or {})
         asked = {key: value for key, value in settings.items() if key not in UNASKED}
         return f"{data.sha256 if data else ''} {json.dumps(asked, sort_keys=True)}"
 
