@@ -117,14 +117,15 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-def math_verify(gold: str, answer: str) -> bool:
+def math_verify(gold: str, answer: str, *, seconds: int = 20) -> bool:
+    """Its verdict within so many seconds: enough on cores with other work."""
     from math_verify import parse, verify
 
     def read(text: str) -> list[Any]:
         text = re.sub(r"(?<!\\)\$", "", text)
-        return parse(f"${text}$", parsing_timeout=20)
+        return parse(f"${text}$", parsing_timeout=seconds)
 
-    return verify(read(gold), read(answer), timeout_seconds=20)
+    return verify(read(gold), read(answer), timeout_seconds=seconds)
 
 
 @pytest.mark.parametrize(("gold", "answer"), ALIKE)
@@ -140,7 +141,8 @@ def test_the_verdict_is_not_math_verifys_and_the_page_says_why(
     reason: str, gold: str, answer: str, verdict: bool | None
 ):
     assert same(answer, gold, "latex") is verdict
-    assert math_verify(gold, answer) is not verdict
+    seconds = 1 if verdict is None else 20  # what is too large for us takes it all the time it may
+    assert math_verify(gold, answer, seconds=seconds) is not verdict
     assert f"**{reason}.**" in PAGE.read_text(encoding="utf-8")
 
 
