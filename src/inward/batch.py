@@ -36,15 +36,15 @@ class TokenSignals:
 
 def collate(traces: Sequence[TraceSignals]) -> TokenSignals:
     """Pad the signals of N traces on the right to [N, C]."""
-    lengths = torch.tensor([len(trace.logprob) for trace in traces])
-    width = int(lengths.max()) if len(traces) else 0
-    mask = torch.arange(width) < lengths[:, None]
-    columns = {name: torch.zeros(len(traces), width) for name in SIGNALS}
-    for row, trace in enumerate(traces):
-        for name, column in columns.items():
-            values = getattr(trace, name)
-            column[row, : len(values)] = torch.tensor(values)
-    return TokenSignals(**columns, mask=mask)
+    lengths = [len(trace.logprob) for trace in traces]
+    width = max(lengths, default=0)
+    padding = [(0.0,) * (width - length) for length in lengths]
+    columns = {
+        name: torch.tensor([getattr(trace, name) + pad for trace, pad in zip(traces, padding, strict=True)])
+        for name in SIGNALS
+    }
+    mask = torch.arange(width) < torch.tensor(lengths)[:, None]
+    return TokenSignals(**{name: column.reshape(mask.shape) for name, column in columns.items()}, mask=mask)
 
 
 def spread(signals: TokenSignals) -> list[TraceSignals]:

@@ -6,6 +6,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from fractions import Fraction
+from string import ascii_letters
 
 from inward.answers.doubt import corrected, joined, negated, settled
 from inward.answers.places import HASHES, WINDOW, Range, all_boxes, phrases, statement
@@ -31,10 +32,13 @@ _INTEGER = rf"(?:[1-9][0-9]{{0,2}}(?:{_SEPARATOR}[0-9]{{3}})+|[0-9]+)"
 _NUMBER = re.compile(rf"{_INTEGER}/{_INTEGER}|(?:{_INTEGER}(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+−]?[0-9]+)?")
 _PLAIN = re.compile(r"[0-9.]+(?:[eE][-+−]?[0-9]+)?")
 _ATTACHED = re.compile(r"(?:[A-Za-z]|(?:\^|\w_)\{?[-−]?)\Z")
+_ATTACHING = frozenset(f"{ascii_letters}^_{{-−")
+"""How the text ends that `_ATTACHED` finds."""
 _MINUS = re.compile(
     r"(?:(?:\A|[^\w\s)\]}%.−–-]|(?:\A|\n|[^0-9\s)\]}%])[ \t]+|\n)(?P<tight>[-−–][$€£¥₹\\]{0,3})"
     r"|=[ ]{0,3}(?P<loose>[-−–][ ]{1,3}[$€£¥₹\\]{0,3}))\Z"
 )
+_SIGNS = frozenset("-−–")
 _MINUS_WORD = re.compile(
     r"(\bnegative[ \t]|(?:(?<=\bis )|(?<=\bof )|(?<=\bto )|(?<=\bbe )|(?<=[:=] )|\A)minus[ \t])\Z", re.IGNORECASE
 )
@@ -56,7 +60,7 @@ def all_numbers(text: str) -> list[Range]:
         start, stop = run.span()
         if run["latex"] or (run[0].isdigit() and text[max(0, start - 1) : start].isspace()):
             found.append((_with_minus(text, start), stop))
-        elif not _ATTACHED.search(text[max(0, start - 4) : start]):
+        elif text[start - 1 : start] not in _ATTACHING or not _ATTACHED.search(text[max(0, start - 4) : start]):
             found.extend((_with_minus(text, start + a), start + b) for a, b in _pieces(run[0]))
     return _widened(text, found)
 
@@ -111,7 +115,7 @@ def _with_minus(text: str, start: int) -> int:
     word = _MINUS_WORD.search(before) if before[-6:-1].lower() in ("minus", "ative") else None
     if word:
         return start - len(word[1])
-    minus = _MINUS.search(before) if any(sign in before for sign in "-−–") else None
+    minus = _MINUS.search(before) if before.rstrip(" $€£¥₹\\")[-1:] in _SIGNS else None
     return start - len(minus["tight"] or minus["loose"]) if minus else start
 
 
