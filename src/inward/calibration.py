@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -24,6 +25,10 @@ from inward.types import CalibrationBin, RiskCoverage
 Confidences = Float[NDArray[np.float64], " N"]
 Verdicts = Bool[NDArray[np.bool_], " N"]
 Clusters = Int[NDArray[np.intp], " N"]
+Weights = Float[NDArray[np.float64], "R P"]
+Drawn = Float[NDArray[np.float64], "P R"]
+"""`Weights`, a prompt per row."""
+Values = Float[NDArray[np.float64], " R"]
 Binning = Callable[[NDArray[np.float64], int], NDArray[np.intp]]
 
 NUM_CURVE_POINTS = 100
@@ -128,11 +133,13 @@ def ece_statistic(
     cell = cluster * num_bins + binning(confidence, num_bins)
     excess = cluster_sums(confidence - correct, cell, num_clusters * num_bins).reshape(num_clusters, num_bins)
     count = cluster_sums(np.ones_like(confidence), cluster, num_clusters)
+    return partial(_ece, excess, count)
 
-    def statistic(weights: Float[NDArray[np.float64], "R P"]) -> Float[NDArray[np.float64], " R"]:
-        return divide(np.abs(weights @ excess).sum(axis=1), weights @ count)
 
-    return statistic
+def _ece(
+    excess: Float[NDArray[np.float64], "P B"], count: Float[NDArray[np.float64], " P"], weights: Weights
+) -> Values:
+    return divide(np.abs(weights @ excess).sum(axis=1), weights @ count)
 
 
 def brier_statistic(confidence: Confidences, correct: Verdicts, cluster: Clusters, num_clusters: int) -> Statistic:
@@ -153,21 +160,30 @@ def auroc_statistic(confidence: Confidences, correct: Verdicts, cluster: Cluster
     right_cluster = cluster[correct]
     below = np.searchsorted(wrong_confidence, confidence[correct], side="left")
     up_to = np.searchsorted(wrong_confidence, confidence[correct], side="right")
-    columns = max(1, MAX_ELEMENTS // max(1, confidence.size))
+    return partial(_by_columns, partial(_auroc, wrong_cluster, right_cluster, below, up_to), confidence.size)
 
-    def chunk(drawn: Float[NDArray[np.float64], "P r"]) -> Float[NDArray[np.float64], " r"]:
-        beaten = np.zeros((wrong_cluster.size + 1, drawn.shape[1]))
-        np.cumsum(drawn[wrong_cluster], axis=0, out=beaten[1:])
-        right = drawn[right_cluster]
-        wins = np.einsum("ir,ir->r", right, beaten[below] + beaten[up_to]) / 2
-        return divide(wins, right.sum(axis=0) * beaten[-1])
 
-    def statistic(weights: Float[NDArray[np.float64], "R P"]) -> Float[NDArray[np.float64], " R"]:
-        starts = range(0, weights.shape[0], columns)
-        # One prompt per row: its answers are then gathered as whole rows, which is faster than by column.
-        return np.concatenate([chunk(np.ascontiguousarray(weights[s : s + columns].T)) for s in starts])
+def _auroc(
+    wrong_cluster: Int[NDArray[np.intp], " W"],
+    right_cluster: Int[NDArray[np.intp], " C"],
+    below: Int[NDArray[np.intp], " C"],
+    up_to: Int[NDArray[np.intp], " C"],
+    drawn: Drawn,
+) -> Values:
+    """Of wrong answers by rising confidence, and how many of them lie below each right one, and below or beside it."""
+    beaten = np.zeros((wrong_cluster.size + 1, drawn.shape[1]))
+    np.cumsum(drawn[wrong_cluster], axis=0, out=beaten[1:])
+    right = drawn[right_cluster]
+    wins = np.einsum("ir,ir->r", right, beaten[below] + beaten[up_to]) / 2
+    return divide(wins, right.sum(axis=0) * beaten[-1])
 
-    return statistic
+
+def _by_columns(of: Callable[[NDArray[np.float64]], NDArray[np.float64]], num_answers: int, weights: Weights) -> Values:
+    """Apply a function of `Drawn` to so many resamples at once that its temporary arrays stay small."""
+    columns = max(1, MAX_ELEMENTS // max(1, num_answers))
+    starts = range(0, weights.shape[0], columns)
+    # One prompt per row: its answers are then gathered as whole rows, which is faster than by column.
+    return np.concatenate([of(np.ascontiguousarray(weights[s : s + columns].T)) for s in starts])
 
 
 def selective_accuracy_statistic(
@@ -181,31 +197,27 @@ def selective_accuracy_statistic(
     surest, right, owner = confidence[order], correct[order].astype(np.float64), cluster[order]
     ends = np.flatnonzero(np.concatenate([surest[1:] != surest[:-1], [True]])) + 1
     edges = np.concatenate([[0], ends])
+    return partial(_by_columns, partial(_selective_accuracy, right, owner, edges, coverage), confidence.size)
 
-    def chunk(drawn: Float[NDArray[np.float64], "P r"]) -> Float[NDArray[np.float64], " r"]:
-        each = drawn[owner]
-        reached, found = np.zeros((2, owner.size + 1, drawn.shape[1]))
-        np.cumsum(each, axis=0, out=reached[1:])
-        np.cumsum(each * right[:, None], axis=0, out=found[1:])
-        reached, found = reached[edges], found[edges]
-        wanted = coverage * reached[-1]
-        # The group of equal confidences in which the last answer lies that is kept.
-        last = (reached[1:-1] < wanted).sum(axis=0)
-        column = np.arange(len(last))
-        before, right_before = reached[last, column], found[last, column]
-        share = divide(wanted - before, reached[last + 1, column] - before)
-        return divide(right_before + share * (found[last + 1, column] - right_before), wanted)
 
-    columns = max(1, MAX_ELEMENTS // max(1, confidence.size))
-
-    def statistic(weights: Float[NDArray[np.float64], "R P"]) -> Float[NDArray[np.float64], " R"]:
-        if confidence.size == 0:
-            nothing = np.zeros(weights.shape[0])
-            return divide(nothing, nothing)
-        starts = range(0, weights.shape[0], columns)
-        return np.concatenate([chunk(np.ascontiguousarray(weights[s : s + columns].T)) for s in starts])
-
-    return statistic
+def _selective_accuracy(
+    right: Confidences, owner: Clusters, edges: Int[NDArray[np.intp], " E"], coverage: float, drawn: Drawn
+) -> Values:
+    """Of answers by falling confidence; edges lie between groups of equal ones."""
+    if right.size == 0:
+        return np.full(drawn.shape[1], math.nan)
+    each = drawn[owner]
+    reached, found = np.zeros((2, owner.size + 1, drawn.shape[1]))
+    np.cumsum(each, axis=0, out=reached[1:])
+    np.cumsum(each * right[:, None], axis=0, out=found[1:])
+    reached, found = reached[edges], found[edges]
+    wanted = coverage * reached[-1]
+    # The group of equal confidences in which the last answer lies that is kept.
+    last = (reached[1:-1] < wanted).sum(axis=0)
+    column = np.arange(len(last))
+    before, right_before = reached[last, column], found[last, column]
+    share = divide(wanted - before, reached[last + 1, column] - before)
+    return divide(right_before + share * (found[last + 1, column] - right_before), wanted)
 
 
 def reliability_bins(confidence: Confidences, correct: Verdicts, num_bins: int = 10) -> tuple[CalibrationBin, ...]:

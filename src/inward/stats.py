@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -77,11 +78,9 @@ def paired_bootstrap(
     n: int | None = None,
 ) -> Estimate:
     """Estimate after - before on the same resamples of the same prompts; arguments as in `bootstrap`."""
-
-    def difference(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        return after(weights) - before(weights)
-
-    return bootstrap(difference, num_clusters, num_resamples=num_resamples, seed=seed, n=n)
+    return bootstrap(
+        lambda weights: after(weights) - before(weights), num_clusters, num_resamples=num_resamples, seed=seed, n=n
+    )
 
 
 def proportion(successes: int, n: int) -> Estimate:
@@ -139,11 +138,15 @@ def cluster_sums(
 
 def ratio(numerator: Float[NDArray[np.float64], " P"], denominator: Float[NDArray[np.float64], " P"]) -> Statistic:
     """Build the statistic "sum of the numerators over sum of the denominators"; NaN where the latter is 0."""
+    return partial(_ratio, numerator, denominator)
 
-    def statistic(weights: Float[NDArray[np.float64], "R P"]) -> Float[NDArray[np.float64], " R"]:
-        return divide(weights @ numerator, weights @ denominator)
 
-    return statistic
+def _ratio(
+    numerator: Float[NDArray[np.float64], " P"],
+    denominator: Float[NDArray[np.float64], " P"],
+    weights: Float[NDArray[np.float64], "R P"],
+) -> Float[NDArray[np.float64], " R"]:
+    return divide(weights @ numerator, weights @ denominator)
 
 
 def mean_by_cluster(
