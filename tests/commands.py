@@ -1,15 +1,22 @@
 """The command line as tests call it, in this process or in one of its own, and sums to ask the adder for."""
 
 import json
+import multiprocessing
 import os
 import random
+import runpy
+import signal
 import subprocess
 import sys
 import sysconfig
+import time
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from tempfile import mkdtemp
 from unittest import mock
 
 from inward.cli import main
@@ -61,6 +68,85 @@ def spawn(*args: str | Path) -> Ended:
     """Run the installed `inward` as a process of its own."""
     done = subprocess.run([INWARD, *args], env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False)
     return Ended(code=done.returncode, out=done.stdout, err=done.stderr)
+
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
+    [
+        *("inward.cli.pipeline", "inward.cli.probing", "inward.report", "inward.methods.rlsf", "inward.methods.rlif"),
+        *("inward.methods.rlsc", "trl.trainer.dpo_trainer", "trl.trainer.grpo_trainer", "trl.trainer.reward_trainer"),
+        *("peft", "transformers.models.llama.modeling_llama", "transformers.models.qwen3.modeling_qwen3"),
+    ]
+)
+"""Starts processes off one that has imported this: what that takes is most of what a small run takes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """A forked process, and the files of what it says."""
+
+    process: ForkServerProcess
+    out: Path
+    err: Path
+
+    @property
+    def pid(self) -> int:
+        assert self.process.pid
+        return self.process.pid
+
+    def wait(self, timeout: float = 120) -> Ended:
+        """Its end; it is killed where that does not come."""
+        self.process.join(timeout)
+        if self.process.exitcode is None:
+            self.process.kill()
+            self.process.join()
+            raise AssertionError(f"no end in {timeout} s; it said: {self.err.read_text(encoding='utf-8')}")
+        said = [file.read_text(encoding="utf-8") if file.exists() else "" for file in (self.out, self.err)]
+        return Ended(code=self.process.exitcode, out=said[0], err=said[1])
+
+    def strike(self, when: Callable[[], bool], number: signal.Signals = signal.SIGKILL) -> Ended:
+        """Send a signal as soon as something is so, which it must not have ended before."""
+        until = time.monotonic() + 100
+        while not when():
+            assert self.process.is_alive() and time.monotonic() < until, self.err.read_text(encoding="utf-8")
+            time.sleep(0.002)
+        os.kill(self.pid, number)
+        ended = self.wait(10)
+        assert ended.code == (130 if number == signal.SIGINT else -number), ended.err
+        return ended
+
+
+def fork(*words: str | Path, env: Mapping[str, str] = ENVIRONMENT) -> Running:
+    """Start `inward` in a process of its own; where the first word is a script, or "-m" and a module follows, that."""
+    said = Path(mkdtemp(prefix="inward-said-"))
+    out, err = said / "out", said / "err"
+    process = FORKS.Process(target=_become, args=([*map(str, words)], dict(env), Path.cwd(), out, err))
+    process.start()
+    return Running(process=process, out=out, err=err)
+
+
+def forked(*words: str | Path) -> Ended:
+    """Run `inward` to its end, as `fork` does."""
+    return fork(*words).wait()
+
+
+def _become(words: list[str], environment: dict[str, str], folder: Path, out: Path, err: Path) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    for number, file in ((1, out), (2, err)):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", 1, encoding="utf-8", closefd=False) for number in (1, 2))
+    first, *others = words
+    if first == "-m":
+        sys.argv = others
+        runpy.run_module(others[0], run_name="__main__", alter_sys=True)
+    elif first.endswith(".py"):
+        sys.argv = words
+        runpy.run_path(first, run_name="__main__")
+    else:
+        sys.argv = ["inward", *words]
+        main()
 
 
 def sums(num: int, *, seed: int = 0) -> list[dict[str, str]]:

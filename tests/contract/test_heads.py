@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from launching import launch
 from transformers import AutoModelForCausalLM
 
 from inward import forward
@@ -180,25 +181,20 @@ def test_a_learned_prompt_is_refused():
         head_of(policy)
 
 
-def printed(*command, **environment):
-    ended = subprocess.run(
-        [sys.executable, *command],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert ended.returncode == 0, ended.stderr[-3000:]
-    return ended.stdout
-
-
 def test_a_head_dealt_out_to_two_processes():
     """Equal and unequal tokens, all words or fewer (so few that the second process has none), with gradients."""
-    run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    assert "agree" in printed(*run, str(Path(__file__).with_name("sharded_head.py")))
+    assert "agree" in launch(Path(__file__).with_name("sharded_head.py"))[0].out
 
 
 def test_kernels_in_tritons_interpreter():
     """The interpreter must be chosen before Triton is first imported, so in a process of its own."""
     pytest.importorskip("triton", reason="Triton is not installed; on Linux the dev extra brings it")
-    assert "agree" in printed(str(Path(__file__).with_name("triton_interpreter.py")), TRITON_INTERPRET="1")
+    ended = subprocess.run(
+        [sys.executable, Path(__file__).with_name("triton_interpreter.py")],
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert "agree" in ended.stdout

@@ -1,23 +1,17 @@
 """`inward calibrate` and the evaluation that uses what it leaves, on the embedded base model."""
 
 import json
-import multiprocessing
-import os
 import re
 import shutil
-import signal
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from commands import ENVIRONMENT, Ended, call, write_lines
+from commands import Ended, call, fork, write_lines
 from transformers import AutoModelForCausalLM
 
 from inward import organism
-from inward.cli import main
 from inward.recalibrate import FILE, read
 from inward.runs import RunFolder
 from inward.tasks import arithmetic
@@ -221,31 +215,14 @@ def test_gold_answers_beside_the_prompts_reach_nothing(method: str, tmp_path: Pa
     assert made[0] == made[1] == made[2]
 
 
-def inward(arguments: list[str], out: Path) -> None:
-    """The body of a process: the command line, what it says kept beside the run folder."""
-    sys.argv = ["inward", *arguments, "--out", str(out)]
-    with out.with_suffix(".txt").open("a", encoding="utf-8") as file:
-        sys.stderr = file
-        main()
-
-
 @pytest.mark.parametrize("done", ["distill"], indirect=True)
 @pytest.mark.parametrize("after", ["answers/00000.parquet", "trainer/checkpoint-2/state.pt"])
 def test_a_distillation_killed_on_the_way_ends_in_the_same_bytes(
-    done: tuple[str, Path, Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str
+    done: tuple[str, Path, Ended], tmp_path: Path, after: str
 ):
     method, undisturbed, _ = done
-    for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
     out = tmp_path / "out"
-    process = multiprocessing.get_context("spawn").Process(target=inward, args=(words(method), out))
-    process.start()
-    while process.is_alive() and not (out / after).exists():
-        time.sleep(0.002)
-    assert process.pid
-    os.kill(process.pid, signal.SIGKILL)
-    process.join(10)
-    assert process.exitcode == -signal.SIGKILL
+    fork(*words(method), "--out", out).strike((out / after).exists)
     assert not (out / "checkpoint").exists()
 
     assert run(out, method).code == 0

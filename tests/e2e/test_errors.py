@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import Ended, call, spawn
+from commands import Ended, call, forked
 
 from inward.tasks import NAMES
 
@@ -240,7 +240,7 @@ def test_a_folder_of_somebody_elses_files_is_never_written_to(here: Path, tiny_m
 
 
 def test_as_a_process_the_error_is_the_last_line_on_stderr_and_the_exit_code_is_1(here: Path, tiny_model: Path):
-    ended = run(tiny_model, prompts="hole.jsonl", how=spawn)
+    ended = run(tiny_model, prompts="hole.jsonl", how=forked)
 
     assert (ended.code, ended.out) == (1, "")
     assert ended.err.splitlines()[-1] == "error: hole.jsonl, line 3: the prompt is empty"

@@ -24,7 +24,7 @@ def problems(num: int) -> list[dict[str, Any]]:
 
 def test_killed_and_repeated_every_line_is_graded_once(tmp_path: Path):
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    given = problems(400)
+    given = problems(160)
     source.write_text("".join(json.dumps(row) + "\n" for row in given))
     command = [INWARD, "grade", source, "--out", out, "--jobs", "1"]
     before: list[str] = []
@@ -38,18 +38,18 @@ def test_killed_and_repeated_every_line_is_graded_once(tmp_path: Path):
         lines = out.read_text().splitlines(keepends=True)
         assert lines[: len(before)] == before
         before = [line for line in lines if line.endswith("\n")]
-    assert 40 <= len(before) < 400
+    assert 40 <= len(before) < 160
 
     done = spawn("grade", source, "--out", out)
 
     assert done.code == 0, done.err
     after = out.read_text().splitlines(keepends=True)
     assert after[: len(before)] == before
-    assert [row["id"] for row in rows(out)] == list(range(1, 401))
-    assert [row["verdict"] for row in rows(out)] == ["incorrect" if i % 3 == 0 else "correct" for i in range(1, 401)]
-    assert f"{len(before)} of 400 lines are graded already" in done.err
-    # 133 of 400 are divisible by 3.
-    assert done.out.splitlines()[:2] == ["correct          267", "incorrect        133"]
+    assert [row["id"] for row in rows(out)] == list(range(1, 161))
+    assert [row["verdict"] for row in rows(out)] == ["incorrect" if i % 3 == 0 else "correct" for i in range(1, 161)]
+    assert f"{len(before)} of 160 lines are graded already" in done.err
+    # 53 of 160 are divisible by 3.
+    assert done.out.splitlines()[:2] == ["correct          107", "incorrect         53"]
 
     assert spawn("grade", source, "--out", out).code == 0
     assert out.read_text().splitlines(keepends=True) == after

@@ -1,18 +1,12 @@
 """`inward probe` on the embedded models: what it writes and says, and that gold answers change nothing of it."""
 
 import json
-import multiprocessing
-import os
-import signal
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import ENVIRONMENT, call, spawn, write_lines
+from commands import call, fork, forked, write_lines
 
-from inward.cli import main
 from inward.runs import RunFolder
 from inward.tasks import arithmetic
 from inward.types import ScoredGroup, TraceGroup
@@ -40,7 +34,7 @@ def words(model: str, out: Path, prompts: str | Path = "embedded") -> list[str]:
 @pytest.fixture(scope="module")
 def based(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("probe") / "base"
-    ended = spawn(*words("embedded:base", out), "--json")
+    ended = forked(*words("embedded:base", out), "--json")
     assert ended.code == 0, ended.err
     return out, json.loads(ended.out)
 
@@ -157,23 +151,10 @@ def test_without_out_the_folder_is_named_after_model_and_prompts(tmp_path: Path,
     assert found["advice"]["verdict"] != "try"
 
 
-def started(arguments: list[str]) -> None:
-    os.environ |= ENVIRONMENT
-    sys.argv = ["inward", *arguments]
-    main()
-
-
 def test_a_killed_probe_goes_on_and_ends_the_same(based: tuple[Path, dict[str, Any]], tmp_path: Path):
     out, found = based
     arguments = words("embedded:base", tmp_path / "out")
-    process = multiprocessing.get_context("spawn").Process(target=started, args=(arguments,))
-    process.start()
-    deadline = time.monotonic() + 100
-    while not (tmp_path / "out/traces/00000.parquet").exists():
-        assert time.monotonic() < deadline and process.is_alive()
-        time.sleep(0.01)
-    os.kill(process.pid or 0, signal.SIGKILL)
-    process.join()
+    fork(*arguments).strike((tmp_path / "out/traces/00000.parquet").exists)
     assert not (tmp_path / "out/probe.json").exists()
 
     ended = call(*arguments)

@@ -1,18 +1,12 @@
 """`inward run rlsc` from the command line, on the embedded base model."""
 
 import json
-import multiprocessing
-import os
-import signal
-import sys
-import time
 from pathlib import Path
 
 import pytest
-from commands import ENVIRONMENT, call, spawn, write_lines
+from commands import call, fork, forked, write_lines
 from transformers import AutoModelForCausalLM
 
-from inward.cli import main
 from inward.tasks import arithmetic
 
 SMALL = (
@@ -109,30 +103,12 @@ def test_gold_answers_do_not_reach_the_training(done: Path):
         assert weights[0] == weights[1]
 
 
-def inward(arguments: list[str], out: Path) -> None:
-    """The body of a process: the command line, what it says kept beside the run folder."""
-    sys.argv = ["inward", *arguments, "--out", str(out)]
-    with out.with_suffix(".txt").open("a", encoding="utf-8") as file:
-        sys.stderr = file
-        main()
-
-
 @pytest.mark.parametrize("step", [1, 3])
-def test_a_run_killed_in_its_training_goes_on_and_ends_in_the_same_bytes(
-    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
-):
+def test_a_run_killed_in_its_training_goes_on_and_ends_in_the_same_bytes(done: Path, tmp_path: Path, step: int):
     """Killed after step 1, before anything is kept, and after step 3, a step past what is kept."""
-    for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
     out = tmp_path / "out"
-    process = multiprocessing.get_context("spawn").Process(target=inward, args=(words(done / "gold.jsonl"), out))
-    process.start()
-    while process.is_alive() and not ((out / "log.jsonl").exists() and len(events_so_far(out)) >= step):
-        time.sleep(0.002)
-    assert process.pid
-    os.kill(process.pid, signal.SIGKILL)
-    process.join(10)
-    assert process.exitcode == -signal.SIGKILL
+    running = fork(*words(done / "gold.jsonl"), "--out", out)
+    running.strike(lambda: (out / "log.jsonl").exists() and len(events_so_far(out)) >= step)
     assert not (out / "checkpoint").exists()
 
     assert run(out, done / "gold.jsonl").code == 0
@@ -154,7 +130,7 @@ def events_so_far(out: Path) -> list[str]:
 def test_weights_that_are_mostly_alpha_are_warned_of(tmp_path: Path, temperature: str, warned: bool):
     """At temperature 1.5 a trace of the base model has a mean probability that alpha buries."""
     # A process of its own: type checks in this one put a frame between the warning and the module it names.
-    ended = spawn(
+    ended = forked(
         *("run", "rlsc", "--model", "embedded:base", "--prompts", "embedded", "--out", tmp_path / "out"),
         *("--steps", "1", "--seed", "3", *SMALL, "--set", f"optim.temperature={temperature}"),
     )

@@ -1,14 +1,12 @@
 """`--engine server`, from the command line, against a small real server of the embedded chat model."""
 
 import os
-import signal
-import subprocess
 import time
 from pathlib import Path
 from unittest import mock
 
 import pytest
-from commands import ENVIRONMENT, INWARD, Ended, call
+from commands import ENVIRONMENT, Ended, Running, call, fork
 from completions_server import serve
 
 from inward import organism
@@ -36,17 +34,14 @@ def words(command: list[str], out: Path, *urls: str, more: tuple[str, ...] = ())
     return [*command, *fixed, *endpoints, *sets]
 
 
-def start(out: Path, url: str) -> subprocess.Popen[str]:
-    command = [str(INWARD), *words(["run", "rlsf"], out, url)]
-    environment = {**ENVIRONMENT, "INWARD_TEST_KEY": KEY}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def start(out: Path, url: str) -> Running:
+    return fork(*words(["run", "rlsf"], out, url), env={**ENVIRONMENT, "INWARD_TEST_KEY": KEY})
 
 
 def finish(out: Path, url: str) -> str:
-    process = start(out, url)
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, said
-    return said
+    ended = start(out, url).wait()
+    assert ended.code == 0, ended.err
+    return ended.out + ended.err
 
 
 def here(*args: str) -> Ended:
@@ -68,12 +63,7 @@ def test_a_run_killed_while_it_samples_goes_on_repeats_nothing_and_ends_in_the_s
     served.answered.clear()
 
     served.delay = 0.01
-    process = start(out, served.url)
-    while len(served.answered) < 75:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    before, _ = process.communicate()
+    before = start(out, served.url).strike(lambda: len(served.answered) >= 75)
     assert not (out / "traces" / "00000.parquet").exists()
     kept = len((out / "replies.jsonl").read_text(encoding="utf-8").splitlines())
     assert 75 - 4 <= kept <= 90
@@ -90,7 +80,7 @@ def test_a_run_killed_while_it_samples_goes_on_repeats_nothing_and_ends_in_the_s
     assert not (out / "replies.jsonl").exists()
     for folder in (whole, out):
         assert not [file for file in folder.rglob("*") if file.is_file() and KEY.encode() in file.read_bytes()]
-    assert KEY not in said + before + after
+    assert KEY not in said + before.out + before.err + after
 
 
 def test_where_all_endpoints_fail_another_one_finishes_the_run(served, tmp_path):

@@ -2,16 +2,13 @@
 
 import json
 import math
-import os
-import socket
 import statistics
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
+from launching import launch
 from transformers import AutoModelForCausalLM
 
 from inward.answers import AnswerSettings
@@ -29,18 +26,7 @@ SCRIPT = Path(__file__).with_name("two_processes.py")
 def two(tiny_model, tmp_path_factory):
     """What each of the two processes saw and logged."""
     folder = tmp_path_factory.mktemp("two")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
-    ended = subprocess.run(
-        [*command, str(SCRIPT), str(tiny_model), str(folder)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert ended.returncode == 0, ended.stderr[-3000:]
+    launch(SCRIPT, tiny_model, folder)
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
 
 

@@ -1,13 +1,10 @@
 """`torchrun -m inward run` in two processes: one of them writes the run folder, with the results of one process."""
 
 import json
-import os
-import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -15,7 +12,7 @@ import pytest
 import torch
 import two_processes_commands
 from commands import call
-from launching import environment, free_port, launch, torchrun
+from launching import begin, environment, free_port, launch, torchrun
 from safetensors.torch import load_file
 
 from inward.runs import RunFolder
@@ -56,40 +53,24 @@ def words(method: str, out: str, settings: str) -> list[str]:
     return ["run", method, "--model", "embedded:chat", "--prompts", "embedded", "--out", out, "--config", f"{out}.yaml"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Signalled:
-    """How a launcher ended that was sent a signal."""
-
-    code: int
-    sent: float
-    """When the signal was sent."""
-    err: str
-
-
-def strike(command: list[str], when: Callable[[], bool], number: signal.Signals) -> Signalled:
-    """Send a signal as soon as something is so: SIGKILL to launcher and processes at once, another to the launcher."""
+def terminate(command: list[str], when: Callable[[], bool]) -> tuple[int, float, str]:
+    """Send SIGTERM to a launcher as soon as something is so; its exit code, when that was, and what was said."""
     with tempfile.TemporaryFile("w+") as err:
-        started = subprocess.Popen(
-            command, env=environment(), start_new_session=True, stdout=subprocess.DEVNULL, stderr=err
-        )
+        started = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=err)
         try:
             until = time.monotonic() + 300
             while not when():
                 assert started.poll() is None and time.monotonic() < until
                 time.sleep(0.01)
-            # The launcher gives each process a session of its own, and hands SIGTERM on to them.
-            workers = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
             sent = time.time()
-            os.killpg(started.pid, number)
-            for worker in workers if number == signal.SIGKILL else ():
-                os.kill(int(worker), number)
+            started.terminate()
             code = started.wait(60)
         finally:
             if started.poll() is None:
                 started.terminate()  # and it ends the processes
                 started.wait()
         err.seek(0)
-        return Signalled(code=code, sent=sent, err=err.read())
+        return code, sent, err.read()
 
 
 def steps(run: str) -> list[list[int]]:
@@ -106,20 +87,24 @@ def steps(run: str) -> list[list[int]]:
 def test_an_rlsf_that_is_killed_and_then_terminated_goes_on_to_the_weights_of_one_process(here: Path):
     assert call(*words("rlsf", "one", RLSF.replace("BATCH", "4"))).code == 0
     command = words("rlsf", "two", RLSF.replace("BATCH", "2"))
-    launched = torchrun("-m", "inward", *command)
-    strike(launched, lambda: bool(list(Path().glob("two/trainer/checkpoint-*/trainer_state.json"))), signal.SIGKILL)
+    first, second = begin(*command)
+    try:
+        first.strike(lambda: bool([*Path().glob("two/trainer/checkpoint-*/trainer_state.json")]))
+    finally:
+        second.process.kill()
     assert not Path("two/checkpoint").exists()
 
-    ended = strike(launched, lambda: len(sessions := steps("two")) == 2 and bool(sessions[1]), signal.SIGTERM)
-    assert ended.code == 1, ended.err  # the launcher's
-    assert ended.err.count("terminated; the same command continues where it stopped") == 1
-    assert "inward/cli" not in ended.err  # no traceback of ours
+    launched = torchrun("-m", "inward", *command)
+    code, sent, said = terminate(launched, lambda: len(sessions := steps("two")) == 2 and bool(sessions[1]))
+    assert code == 1, said  # the launcher's
+    assert said.count("terminated; the same command continues where it stopped") == 1
+    assert "inward/cli" not in said  # no traceback of ours
     stopped = [event["time"] for event in RunFolder.read("two").events() if event["event"] == "stage_stopped"]
-    assert datetime.fromisoformat(stopped[-1]).timestamp() - ended.sent < 10
+    assert datetime.fromisoformat(stopped[-1]).timestamp() - sent < 10
     assert not Path("two/checkpoint").exists()
     last = steps("two")[1][-1]
     assert Path(f"two/trainer/checkpoint-{last}/trainer_state.json").exists()
-    launch("-m", "inward", *command)
+    launch(*command)
 
     one, two = RunFolder.read("one"), RunFolder.read("two")
     traces = [[t.completion_ids for g in run.records("traces", TraceGroup) for t in g.traces] for run in (one, two)]
@@ -153,7 +138,7 @@ def online(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
             ended = call(*one)
         assert ended.code == 0, ended.err
         commands.append(json.dumps([free_port(), two]))
-    return folder, launch(two_processes_commands.__file__, *commands).stderr
+    return folder, "".join(one.err for one in launch(two_processes_commands.__file__, *commands))
 
 
 def test_every_command_is_told_of_once(online: tuple[Path, str]):
@@ -189,10 +174,11 @@ def test_two_processes_log_judge_and_train_as_one(online: tuple[Path, str], meth
 
 def test_an_error_is_said_once(here: Path):
     command = [*words("rlsc", "bad", RLSC), "--set", "optim.prompts_per_step=3"]
-    ended = subprocess.run(
-        torchrun("-m", "inward", *command), env=environment(), capture_output=True, text=True, timeout=120, check=False
-    )
-    assert ended.returncode != 0
-    assert ended.stderr.count("error: optim.prompts_per_step = 3 does not divide among 2 processes") == 1
-    assert "inward/cli" not in ended.stderr  # no traceback of ours
+    leader, other = begin(*command)
+    ended = leader.wait()
+    other.process.kill()  # as the launcher does
+    assert ended.code
+    said = ended.err + other.wait().err
+    assert said.count("error: optim.prompts_per_step = 3 does not divide among 2 processes") == 1
+    assert "inward/cli" not in said  # no traceback of ours
     assert not Path("bad").exists()

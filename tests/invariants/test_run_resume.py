@@ -1,44 +1,24 @@
-"""A whole `inward run`, killed with SIGKILL at any point and run again, ends in the bytes of one never disturbed.
+"""A whole `inward run`, killed with SIGKILL at any point and run again, ends in the bytes of one never disturbed."""
 
-Each run is a process of its own, forked off a server that has imported torch already: that spares seconds a run.
-"""
-
-import multiprocessing
-import os
 import random
 import signal
-import sys
-import time
-from collections.abc import Callable, Iterator
-from multiprocessing.context import ForkServerProcess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
-from commands import ADDER_SETTINGS, ENVIRONMENT, sums, write_lines
+from commands import ADDER_SETTINGS, ENVIRONMENT, Running, fork, sums, write_lines
 
-from inward.cli import main
 from inward.runs import RunFolder
 
 NUM_PROMPTS = 70
 """Three shards of traces: 32, 32 and 6 prompts."""
 
-Run = Callable[[Path], ForkServerProcess]
-
-
-def inward(words: list[str], out: Path) -> None:
-    """The body of a process: the command line, what it says kept beside the run folder."""
-    # Traces name the checkpoint that wrote them: only under one name for all folders can their bytes agree.
-    os.chdir(out.parent)
-    sys.argv = ["inward", *words, "--out", out.name]
-    with out.with_suffix(".txt").open("a", encoding="utf-8") as file:
-        sys.stderr = file
-        main()
+Run = Callable[[Path], Running]
 
 
 @pytest.fixture(scope="module")
-def start(shared: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def start(shared: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Start `inward run rlsf`, with the paper's adapter, on seventy sums."""
     folder = tmp_path_factory.mktemp("inputs")
     settings = ADDER_SETTINGS.replace("num_epochs: 1", "num_epochs: 2")
@@ -47,16 +27,14 @@ def start(shared: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactor
     words += ["--prompts", str(write_lines(folder / "prompts.jsonl", sums(NUM_PROMPTS)))]
     words += ["--eval-data", str(write_lines(folder / "problems.jsonl", sums(3, seed=1)))]
     words += ["--config", str(folder / "settings.yaml")]
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["inward.cli.pipeline", "inward.report", "trl.trainer.dpo_trainer", "peft"])
 
-    def run(out: Path) -> ForkServerProcess:
-        process = context.Process(target=inward, args=(words, out))
-        process.start()
-        return process
+    def run(out: Path) -> Running:
+        with pytest.MonkeyPatch.context() as patch:
+            # Traces name the checkpoint that wrote them: only under one name for all folders can their bytes agree.
+            patch.chdir(out.parent)
+            return fork(*words, "--out", out.name, env={**ENVIRONMENT, "TRANSFORMERS_VERBOSITY": "error"})
 
-    with mock.patch.dict(os.environ, {**ENVIRONMENT, "TRANSFORMERS_VERBOSITY": "error"}):
-        yield run
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -67,21 +45,8 @@ def undisturbed(start: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def finish(start: Run, out: Path) -> None:
-    process = start(out)
-    process.join(60)
-    assert process.exitcode == 0, out.with_suffix(".txt").read_text(encoding="utf-8")
-
-
-def kill_when(
-    reached: Callable[[], bool], process: ForkServerProcess, with_signal: signal.Signals = signal.SIGKILL
-) -> None:
-    """Kill a process as soon as something is there; it must not come to its end before."""
-    while process.is_alive() and not reached():
-        time.sleep(0.002)
-    assert process.pid
-    os.kill(process.pid, with_signal)
-    process.join(10)
-    assert process.exitcode == (130 if with_signal == signal.SIGINT else -with_signal)
+    ended = start(out).wait()
+    assert ended.code == 0, ended.err
 
 
 def made(out: Path) -> dict[str, bytes]:
@@ -114,7 +79,7 @@ def test_a_run_killed_at_a_known_point_goes_on_and_ends_in_the_same_bytes(
     start: Run, undisturbed: Path, tmp_path: Path, pattern: str, num: int
 ):
     out = tmp_path / "out"
-    kill_when(lambda: len(list(out.glob(pattern))) >= num, start(out))
+    start(out).strike(lambda: len(list(out.glob(pattern))) >= num)
     kept = whole(out)
     steps = [int(folder.name.rpartition("-")[2]) for folder in (out / "trainer").glob("checkpoint-*")]
     assert not (out / "checkpoint").exists()
@@ -134,8 +99,7 @@ def test_a_run_killed_at_a_known_point_goes_on_and_ends_in_the_same_bytes(
 
 def test_a_run_interrupted_from_the_keyboard_says_how_to_go_on_and_does(start: Run, undisturbed: Path, tmp_path: Path):
     out = tmp_path / "out"
-    kill_when(lambda: bool(list(out.glob("trainer/checkpoint-*/trainer_state.json"))), start(out), signal.SIGINT)
-    said = out.with_suffix(".txt").read_text(encoding="utf-8")
+    said = start(out).strike(lambda: bool([*out.glob("trainer/checkpoint-*/trainer_state.json")]), signal.SIGINT).err
     assert said.endswith("interrupted; the same command continues where it stopped\n")
     assert "Traceback" not in said
     assert events_of_last_session(out)[-1]["event"] == "stage_stopped"
@@ -150,7 +114,7 @@ def test_a_run_killed_again_and_again_at_random_times_ends_in_the_same_bytes(
 ):
     out, kills = tmp_path / "out", 0
     for delay in (random.uniform(0.1, 2.0) for _ in range(5)):
-        process = start(out)
+        process = start(out).process
         process.join(delay)
         process.kill()
         process.join(10)
