@@ -143,6 +143,7 @@ def _become(words: list[str], environment: dict[str, str], folder: Path, out: Pa
         runpy.run_module(others[0], run_name="__main__", alter_sys=True)
     elif first.endswith(".py"):
         sys.argv = words
+        sys.path.insert(0, str(Path(first).parent))
         runpy.run_path(first, run_name="__main__")
     else:
         sys.argv = ["inward", *words]

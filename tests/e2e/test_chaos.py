@@ -3,14 +3,13 @@
 import importlib
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from commands import ENVIRONMENT
+from commands import fork
 
 CHAOS = Path(__file__).parents[2] / "scripts/chaos.py"
 SILENT = {"truncated_trainer_checkpoint", "clock_going_back"}
@@ -19,16 +18,9 @@ MOUNTED = {"disk_full", "read_only_folder"}
 
 @pytest.mark.slow
 def test_killed_and_damaged_runs_end_in_the_bytes_of_one_left_in_peace():
-    done = subprocess.run(
-        [sys.executable, CHAOS, "--kills", "1", "--seed", "3", "--only", "kills", "disasters", "--json"],
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
+    done = fork(CHAOS, "--kills", "1", "--seed", "3", "--only", "kills", "disasters", "--json").wait(600)
+    assert done.code == 0, done.err
+    result = json.loads(done.out)
     assert (result["kills"], result["identical"], result["failed"]) == (1, 1, 0)
     assert sum(result["by_stage"].values()) == 1
     assert len(result["disasters"]) == 8

@@ -1,6 +1,5 @@
 """`--engine ray`, from the command line, on real local clusters: the bytes of the local engine, whoever is killed."""
 
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,7 +8,7 @@ from typing import Any
 
 import psutil
 import pytest
-from commands import ENVIRONMENT, INWARD, call
+from commands import ENVIRONMENT, call, fork
 
 pytest.importorskip("ray", reason="Ray is not installed; pip install 'inward[ray]'")
 pytestmark = pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning")  # Ray copies its own settings
@@ -93,17 +92,11 @@ def test_a_run_killed_with_the_ray_it_started_goes_on_in_a_cluster_and_repeats_n
     cluster: Any, local: Path, tmp_path: Path
 ):
     out = tmp_path / "run"
-    process = subprocess.Popen(
-        [INWARD, *words(out, "ray")],
-        env={**ENVIRONMENT, "RAY_worker_niceness": "0"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    wait_for(lambda: len(shards(out)) > 1 or process.poll() is not None, 300)
-    own = actors(psutil.Process(process.pid))
-    process.kill()
-    said, _ = process.communicate()
+    running = fork(*words(out, "ray", "ray.actors=1"), env={**ENVIRONMENT, "RAY_worker_niceness": "0"})
+    wait_for(lambda: len(shards(out)) > 1 or not running.process.is_alive(), 300)
+    own = actors(psutil.Process(running.pid))
+    ended = running.strike(lambda: True)
+    said = ended.out + ended.err
     kept = {file: file.stat().st_mtime_ns for file in shards(out)}
     assert own and 1 < len(kept) < NUM_SHARDS, said
     assert len(said.splitlines()) <= 1, said  # of ours: Ray itself says nothing
