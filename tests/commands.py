@@ -1,5 +1,6 @@
 """The command line as tests call it, in this process or in one of its own, and sums to ask the adder for."""
 
+import gc
 import json
 import multiprocessing
 import os
@@ -131,6 +132,7 @@ def forked(*words: str | Path) -> Ended:
 
 
 def _become(words: list[str], environment: dict[str, str], folder: Path, out: Path, err: Path) -> None:
+    gc.freeze()
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)

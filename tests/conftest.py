@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: a small random model, and reference models where they are present."""
 
+import gc
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -14,6 +15,13 @@ from unittest import mock
 import pytest
 
 SHARED = Path(os.environ.get("INWARD_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen() -> None:
+    """The garbage collector leaves alone what is there: after each training it would go through all that torch has."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
