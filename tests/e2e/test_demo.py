@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from commands import forked
+from commands import fork
 
 
 @pytest.mark.slow
 def test_the_demo_raises_accuracy_and_lowers_ece_beyond_their_intervals(tmp_path: Path):
-    assert forked("demo", "--out", tmp_path / "demo").code == 0
+    assert fork("demo", "--out", tmp_path / "demo").wait(600).code == 0
     summary = json.loads((tmp_path / "demo/summary.json").read_text())
     accuracy, ece = summary["difference"]["greedy_accuracy"], summary["difference"]["ece"]
     assert summary["labels_used"] is False

@@ -5,7 +5,7 @@ import re
 import struct
 import subprocess
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -37,23 +37,31 @@ def dom(profile: Path, page: Path, *options: str) -> str:
     return chromium(profile, page, "--virtual-time-budget=2000", "--dump-dom", *options).stdout
 
 
-def in_a_frame(page: Path, width: int) -> Path:
-    """A page that shows `page` unfolded, `width` pixels wide, and takes the width of its content as title.
+def in_frames(frames: Sequence[tuple[Path, int]], outer: Path) -> Path:
+    """A page that shows others unfolded, each so many pixels wide, and takes the widths of their contents as title.
 
     Chromium's window is never narrower than 500 pixels; a frame can be.
     """
-    report = (
-        "<script>addEventListener('load', () => parent.postMessage(document.documentElement.scrollWidth, '*'))</script>"
-    )
-    inner = POLICY.sub("", page.read_text("utf-8")).replace("</body>", f"{report}</body>")
-    inner = re.sub(r"<details( class=\"\w+\")( open)?>", r"<details\1 open>", inner)
-    outer = page.with_name(f"frame{width}.html")
+    shown: list[str] = []
+    for number, (page, width) in enumerate(frames):
+        report = (
+            "<script>addEventListener('load', () => "
+            f"parent.postMessage([{number}, document.documentElement.scrollWidth], '*'))</script>"
+        )
+        inner = POLICY.sub("", page.read_text("utf-8")).replace("</body>", f"{report}</body>")
+        inner = re.sub(r"<details( class=\"\w+\")( open)?>", r"<details\1 open>", inner)
+        shown.append(f'<iframe style="border:0;width:{width}px;height:800px" srcdoc="{html.escape(inner)}"></iframe>')
+    gather = "const found = []; addEventListener('message', ({data: [number, width]}) => {found[number] = width; "
     outer.write_text(
-        "<!doctype html><script>addEventListener('message', event => document.title = 'width ' + event.data)</script>"
-        f'<iframe style="border:0;width:{width}px;height:800px" srcdoc="{html.escape(inner)}"></iframe>',
+        f"<!doctype html><script>{gather}document.title = 'widths ' + found.join(' ')}})</script>{''.join(shown)}",
         encoding="utf-8",
     )
     return outer
+
+
+def widths(profile: Path, frames: Path) -> list[int]:
+    [found] = re.findall(r"<title>widths ([\d ]+)</title>", dom(profile, frames))
+    return [int(width) for width in found.split()]
 
 
 def corner(png: Path) -> tuple[int, int, int]:
@@ -173,25 +181,19 @@ def test_the_policy_alone_stops_scripts(page: Path, profile: Path, tmp_path: Pat
     assert "<title>owned</title>" not in dom(profile, injected)
 
 
-@pytest.mark.parametrize(
-    ("which", "width"),
-    [
-        *(("page", width) for width in (375, 768)),
-        *(("hostile", width) for width in (375, 768)),
-        *((which, width) for which in ("training", "hostile_training", "seeds") for width in (375, 1280)),
-    ],
-)
-def test_nothing_sticks_out_sideways(which: str, width: int, profile: Path, request: pytest.FixtureRequest):
-    framed = in_a_frame(request.getfixturevalue(which), width)
-    [found] = re.findall(r"<title>width (\d+)</title>", dom(profile, framed))
-    assert int(found) == width
+def test_nothing_sticks_out_sideways(profile: Path, tmp_path: Path, request: pytest.FixtureRequest):
+    asked = [(which, width) for which in ("page", "hostile") for width in (375, 768)]
+    asked += [(which, width) for which in ("training", "hostile_training", "seeds") for width in (375, 1280)]
+    frames = [(request.getfixturevalue(which), width) for which, width in asked]
+    found = widths(profile, in_frames(frames, tmp_path / "frames.html"))
+    assert list(zip(asked, found, strict=True)) == [(one, one[1]) for one in asked]
 
 
 def test_sticking_out_would_be_seen(tmp_path: Path, profile: Path):
     wide = tmp_path / "wide.html"
     wide.write_text('<!doctype html><body><div style="width:900px">wide</div></body>')
-    [found] = re.findall(r"<title>width (\d+)</title>", dom(profile, in_a_frame(wide, 375)))
-    assert int(found) > 900
+    [found] = widths(profile, in_frames([(wide, 375)], tmp_path / "frames.html"))
+    assert found > 900
 
 
 @pytest.mark.parametrize(("scheme", "paper"), [("1", (253, 253, 252)), ("0", (20, 23, 27))])

@@ -11,7 +11,9 @@ from inward.tasks import arithmetic
 
 SMALL = (
     *("--set", "optim.prompts_per_step=4", "--set", "optim.batch_rows=32", "--set", "prompts.limit=20"),
-    *("--set", "evaluation.num_samples=2"),
+    *("--set", "evaluation.num_samples=2", "--set", "evaluation.max_completion_tokens=24"),
+    *("--set", "stop.prompts=12", "--set", "stop.start_samples=8", "--set", "stop.samples=2"),
+    *("--set", "optim.max_completion_tokens=24"),
 )
 
 
@@ -128,6 +130,7 @@ def test_the_rule_ends_a_training_where_it_is_told_to(tmp_path: Path):
         tmp_path / "out",
         problems(tmp_path / "gold.jsonl"),
         *("--steps", "8", "--set", "stop.action=stop", "--set", "optim.learning_rate=0.05"),
+        *("--set", "stop.prompts=40"),
     )
     assert ended.code == 0, ended.err
     summary = json.loads((tmp_path / "out/summary.json").read_text())

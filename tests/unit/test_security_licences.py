@@ -1,6 +1,7 @@
 """The licences of everything that `pip install inward`, with its extras, brings along."""
 
 import re
+from functools import cache
 from importlib.metadata import PackageMetadata, PackageNotFoundError, distribution
 from importlib.util import find_spec
 
@@ -13,6 +14,7 @@ FREE_OF_IT = ("nvidia-", "triton", "cuda-")
 """What torch brings along for CUDA: NVIDIA's libraries have licences of their own, which torch's users accept."""
 
 
+@cache
 def installed() -> dict[str, PackageMetadata]:
     """The package and all that it requires with the extras a user may ask for, as far as it is installed here."""
     known: dict[str, PackageMetadata] = {}
