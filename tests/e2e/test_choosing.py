@@ -175,7 +175,6 @@ def blind(made: dict[str, Any], folder: Path) -> str:
     return json.dumps(made).replace(str(folder), "")
 
 
-@pytest.mark.slow
 def test_a_mix_and_a_training_are_weighed_on_the_same_answers(mixed: dict[str, Path]):
     folder = mixed["right"]
     words = ("run", "rlsf", "--model", "embedded:base", "--prompts", "embedded", "--eval-data", folder / "data.jsonl")

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from commands import ENVIRONMENT, INWARD, spawn
 
 
@@ -22,6 +23,7 @@ def problems(num: int) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.slow
 def test_killed_and_repeated_every_line_is_graded_once(tmp_path: Path):
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     given = problems(160)

@@ -44,6 +44,7 @@ def alone(tiny_model, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sharded", [False, True], ids=["whole", "sharded"])
 def test_two_processes_end_in_the_weights_of_one(sharded, alone, tiny_model, tmp_path):
     launch(SCRIPT, tiny_model, tmp_path, *WAYS, env=SHARDED if sharded else {})

@@ -84,6 +84,7 @@ def steps(run: str) -> list[list[int]]:
     return sessions
 
 
+@pytest.mark.slow
 def test_an_rlsf_that_is_killed_and_then_terminated_goes_on_to_the_weights_of_one_process(here: Path):
     assert call(*words("rlsf", "one", RLSF.replace("BATCH", "4"))).code == 0
     command = words("rlsf", "two", RLSF.replace("BATCH", "2"))

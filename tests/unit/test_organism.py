@@ -290,7 +290,6 @@ def test_make_refuses_an_unknown_name(tmp_path: Path) -> None:
         build.make(tmp_path, only="big")
 
 
-@pytest.mark.slow
 def test_the_build_runs_end_to_end_at_a_tiny_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     short = {
         name: dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, steps=3))
