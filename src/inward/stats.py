@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -171,6 +171,21 @@ def _undefined(n: int) -> Estimate:
 
 def _resamples(num_clusters: int, num_resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
     """Yield weights in chunks [r, P]; the draws do not depend on the size of a chunk."""
+    if num_clusters * num_resamples <= MAX_ELEMENTS:
+        yield _few_resamples(num_clusters, num_resamples, seed)
+        return
+    yield from _drawn(num_clusters, num_resamples, seed)
+
+
+@lru_cache(maxsize=1)
+def _few_resamples(num_clusters: int, num_resamples: int, seed: int) -> NDArray[np.float64]:
+    """One chunk for all statistics of a report: they mostly meet the same resamples, one after the other."""
+    (weights,) = _drawn(num_clusters, num_resamples, seed)
+    weights.flags.writeable = False
+    return weights
+
+
+def _drawn(num_clusters: int, num_resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
     rng = np.random.default_rng(seed)
     rows = max(1, MAX_ELEMENTS // num_clusters)
     for start in range(0, num_resamples, rows):
