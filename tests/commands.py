@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import random
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -101,15 +102,16 @@ class Running:
         if self.process.exitcode is None:
             self.process.kill()
             self.process.join()
-            raise AssertionError(f"no end in {timeout} s; it said: {self.err.read_text(encoding='utf-8')}")
-        said = [file.read_text(encoding="utf-8") if file.exists() else "" for file in (self.out, self.err)]
-        return Ended(code=self.process.exitcode, out=said[0], err=said[1])
+            raise AssertionError(f"no end in {timeout} s; it said: {_text(self.err)}")
+        ended = Ended(code=self.process.exitcode, out=_text(self.out), err=_text(self.err))
+        shutil.rmtree(self.out.parent)
+        return ended
 
     def strike(self, when: Callable[[], bool], number: signal.Signals = signal.SIGKILL) -> Ended:
         """Send a signal as soon as something is so, which it must not have ended before."""
         until = time.monotonic() + 100
         while not when():
-            assert self.process.is_alive() and time.monotonic() < until, self.err.read_text(encoding="utf-8")
+            assert self.process.is_alive() and time.monotonic() < until, _text(self.err)
             time.sleep(0.002)
         os.kill(self.pid, number)
         ended = self.wait(10)
@@ -118,7 +120,7 @@ class Running:
 
 
 def fork(*words: str | Path, env: Mapping[str, str] = ENVIRONMENT) -> Running:
-    """Start `inward` in a process of its own; where the first word is a script, or "-m" and a module follows, that."""
+    """Start `inward` in a process of its own, or the script that the first word names."""
     said = Path(mkdtemp(prefix="inward-said-"))
     out, err = said / "out", said / "err"
     process = FORKS.Process(target=_become, args=([*map(str, words)], dict(env), Path.cwd(), out, err))
@@ -131,6 +133,10 @@ def forked(*words: str | Path) -> Ended:
     return fork(*words).wait()
 
 
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8") if file.exists() else ""
+
+
 def _become(words: list[str], environment: dict[str, str], folder: Path, out: Path, err: Path) -> None:
     gc.freeze()
     os.environ.clear()
@@ -139,14 +145,10 @@ def _become(words: list[str], environment: dict[str, str], folder: Path, out: Pa
     for number, file in ((1, out), (2, err)):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", 1, encoding="utf-8", closefd=False) for number in (1, 2))
-    first, *others = words
-    if first == "-m":
-        sys.argv = others
-        runpy.run_module(others[0], run_name="__main__", alter_sys=True)
-    elif first.endswith(".py"):
+    if words[0].endswith(".py"):
         sys.argv = words
-        sys.path.insert(0, str(Path(first).parent))
-        runpy.run_path(first, run_name="__main__")
+        sys.path.insert(0, str(Path(words[0]).parent))
+        runpy.run_path(words[0], run_name="__main__")
     else:
         sys.argv = ["inward", *words]
         main()
