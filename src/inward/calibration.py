@@ -205,7 +205,8 @@ def _selective_accuracy(
 ) -> Values:
     """Of answers by falling confidence; edges lie between groups of equal ones."""
     if right.size == 0:
-        return np.full(drawn.shape[1], math.nan)
+        nothing = np.zeros(drawn.shape[1])
+        return divide(nothing, nothing)
     each = drawn[owner]
     reached, found = np.zeros((2, owner.size + 1, drawn.shape[1]))
     np.cumsum(each, axis=0, out=reached[1:])
