@@ -89,7 +89,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         served = self.served
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        length = int(self.headers["Content-Length"])
+        body = self.rfile.read(length)
+        if len(body) < length:
+            return  # the client has gone
+        request = json.loads(body)
         self.inside = True
         with served.lock:
             number = len(served.requests)
