@@ -82,6 +82,13 @@ def test_a_reply_that_stands_in_the_trace_only_in_part_is_marked_and_can_be_left
     assert strict.answer_tokens is None
 
 
+@pytest.mark.parametrize("length", [5, 7])
+def test_signals_that_are_not_one_for_each_token_are_refused(length: int):
+    broken = dataclasses.replace(trace().signals, entropy=(0.5,) * length)
+    with pytest.raises(DataError, match="prompt q, trace 0: its signals are not one for each of its 6 tokens"):
+        one(trace(signals=broken))
+
+
 def test_not_a_number_is_refused_with_the_remedy():
     broken = dataclasses.replace(trace().signals, entropy=(float("nan"),) * 6)
     with pytest.raises(DataError, match=r"prompt q, trace 0: neg_entropy is not finite.*model\.dtype=float32"):

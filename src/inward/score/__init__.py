@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from inward import answers
 from inward.answers import AnswerSettings, FoundAnswer
-from inward.batch import collate, span_mask
+from inward.batch import SIGNALS, collate, span_mask
 from inward.confidence import CONFIDENCE
 from inward.errors import DataError, SettingsError
 from inward.settings.measures import FULL_DISTRIBUTION, OPTION_MEASURES, check_confidence
@@ -44,8 +44,8 @@ def score(
 
     Raises:
         SettingsError: the confidence is unknown, or is one of options and there is no model, or no choice.
-        DataError: a trace has no signals and no model was given, its signals are not numbers, or the confidence is one
-            of options and the prompt has none.
+        DataError: a trace has no signals and no model was given, its signals are not numbers or not one for each token,
+            or the confidence is one of options and the prompt has none.
         ModelError: the tokenizer has no token that writes some label, and options are to be compared.
     """
     check_confidence(confidence, answer.kind)
@@ -80,6 +80,12 @@ def score(
 
 
 def _score_traces(traces: Sequence[Trace], settings: AnswerSettings) -> Iterator[ScoredTrace]:
+    for trace in traces:
+        if trace.signals and any(len(getattr(trace.signals, name)) != len(trace.completion_ids) for name in SIGNALS):
+            raise DataError(
+                f"prompt {trace.prompt_id}, trace {trace.index}: its signals are not one for each of its "
+                f"{len(trace.completion_ids)} tokens; sample it again"
+            )
     signals = collate([trace.signals for trace in traces if trace.signals])
     found = [_answer(trace, settings) for trace in traces]
     spans = [
