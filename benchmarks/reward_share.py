@@ -1,10 +1,11 @@
 """Share of a GRPO step that the reward takes: `python benchmarks/reward_share.py [--steps 10] [--model M] [--json]`.
 
 The embedded base model with its recipe, 32 prompts x 8 traces a step; or `qwen2.5-0.5b-shape`, random weights, with 1
-prompt of 48 tokens x 8 traces of 16 (about 10 GiB). Timed are the step, the call of the reward in it, the monitors
-(reading answers, and the start model's forward pass for the divergence), and beside it, not counted in the step, the
-plain way to the same reward: one forward pass with the logits of every token. Shares are of the processor's time, which
-other work on the cores changes little, and of the wall clock's (`wall_share_of_step`).
+prompt of 48 tokens x 8 traces of 16 (about 10 GiB). Timed are the step, what the reward takes of it (recording signals
+while the policy samples, and the call of the reward), the monitors (reading answers, and the start model's forward pass
+for the divergence), and beside it, not counted in the step, two other ways to the same signals: our forward pass over
+the traces, as where vLLM samples, and the plain one, with the logits of every token. Shares are of the processor's
+time, which other work on the cores changes little, and of the wall clock's (`wall_share_of_step`).
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ from torch import nn
 
 from inward import organism
 from inward.config import run_config
+from inward.forward import sequence_signals
 from inward.methods import rlif
 from inward.methods.watching import Monitor, answers_by_prompt
 from inward.models import load
 from inward.tasks import arithmetic
 from inward.train import IntrinsicReward, StepTraces, certainty, group_policy
+from inward.train.recorder import Steps
 
 T = TypeVar("T")
 
@@ -41,15 +44,19 @@ def main() -> None:
     options = parser.parse_args()
     with TemporaryDirectory() as folder:
         wall, spent = measure(options.steps + 1, options.model, Path(folder))
-    shares = {part: spent[part] / (spent["step"] - spent["plain"]) for part in ("reward", "plain", "monitors")}
+    for clock in (wall, spent):
+        clock["step"] -= clock["plain"] + clock["forward"]
+        clock["reward"] += clock["recording"] - clock["monitors"] - clock["plain"] - clock["forward"]
     result = {
         "model": options.model,
-        "share_of_step": shares["reward"] - shares["monitors"] - shares["plain"],
-        "wall_share_of_step": (wall["reward"] - wall["monitors"] - wall["plain"]) / (wall["step"] - wall["plain"]),
-        "share_of_plain_forward": shares["plain"],
-        "share_of_monitors": shares["monitors"],
-        "seconds_per_step": (wall["step"] - wall["plain"]) / options.steps,
-        "processor_seconds_per_step": (spent["step"] - spent["plain"]) / options.steps,
+        "share_of_step": spent["reward"] / spent["step"],
+        "wall_share_of_step": wall["reward"] / wall["step"],
+        "share_of_recording": spent["recording"] / spent["step"],
+        "share_of_own_forward": spent["forward"] / spent["step"],
+        "share_of_plain_forward": spent["plain"] / spent["step"],
+        "share_of_monitors": spent["monitors"] / spent["step"],
+        "seconds_per_step": wall["step"] / options.steps,
+        "processor_seconds_per_step": spent["step"] / options.steps,
         "steps": options.steps,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -86,10 +93,13 @@ def measure(steps: int, model: str, folder: Path) -> tuple[dict[str, float], dic
     def watch(traces: Any, rewards: Any, policy: nn.Module) -> None:
         clock.timed("monitors", lambda: monitor(traces, rewards, policy))
         clock.timed("plain", lambda: plain_forward(policy, traces))
+        pairs = list(zip(traces.prompt_ids, traces.completion_ids, strict=True))
+        clock.timed("forward", lambda: sequence_signals(policy, pairs, traces.tokenizer.pad_token_id))
 
     intrinsic = IntrinsicReward("self_certainty", certainty("self_certainty"), watch=watch)
-    called = type(intrinsic).__call__
-    type(intrinsic).__call__ = lambda self, **kwargs: clock.timed("reward", lambda: called(self, **kwargs))
+    clock.watch(IntrinsicReward, "__call__", "reward")
+    clock.watch(Steps, "see", "recording")
+    clock.watch(Steps, "recorded", "recording")
     group_policy(
         prompts,
         intrinsic,
@@ -138,6 +148,11 @@ class Clock:
         self.wall[part] = self.wall.get(part, 0.0) + time.perf_counter() - wall
         self.spent[part] = self.spent.get(part, 0.0) + time.process_time() - spent
         return result
+
+    def watch(self, kind: type, method: str, part: str) -> None:
+        """Time every call of a method from now on."""
+        called = getattr(kind, method)
+        setattr(kind, method, lambda *args, **kwargs: self.timed(part, lambda: called(*args, **kwargs)))
 
 
 if __name__ == "__main__":

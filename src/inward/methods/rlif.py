@@ -19,8 +19,9 @@ Departures and gaps:
 1. No code of the paper is public. Group size, prompts per step and steps are the paper's as read by third parties;
    learning rate, schedule and KL are those of Intuitor's script, whose setup the paper shares; see the settings.
 2. The KL term is TRL's (k3 estimator, to the start model). The clip never acts: one update per batch of traces.
-3. Signals come from one forward pass of the policy after sampling, at the sampling temperature (`tempered`), aligned
-   with the tokens they generated. The public TRL port of self-certainty takes them one token late.
+3. Signals come from the passes in which the policy samples (where vLLM samples, from one forward pass of the policy
+   afterwards), at the sampling temperature (`tempered`), aligned with the tokens they generated. The public TRL port of
+   self-certainty takes them one token late.
 4. Of the rewards of other papers: answers are one vote where their canonical forms are equal, not where a verifier says
    so; k answers that tie in a vote get 1/k each; `answer_disparity` is 0 without an answer. See `train.votes`.
 """

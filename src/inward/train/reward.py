@@ -1,7 +1,8 @@
 """Rewards of the policy's own, for TRL's GRPOTrainer: in a script of yours, or in `group_policy`.
 
 TRL hands a reward the prompts, the completions and their token ids, but neither a model nor prompt ids. So the reward
-is a callable whose `callback` gives it the live policy and the tokenizer when the trainer is made:
+is a callable whose `callback` gives it the live policy and the tokenizer when the trainer is made, and takes signals
+while that policy samples:
 
     from inward.train import intrinsic_reward
     reward = intrinsic_reward("self_certainty")
@@ -22,6 +23,7 @@ from inward.batch import TokenSignals
 from inward.errors import SettingsError
 from inward.forward import sequence_signals
 from inward.models import decode, evaluating, token_ends
+from inward.train.recorder import Recorder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,9 @@ Watch = Callable[[StepTraces, Sequence[float | None], nn.Module], None]
 class IntrinsicReward:
     """A reward for GRPOTrainer that sees the live policy's signals.
 
+    They are those of the passes in which the policy wrote the completions (`Recorder`); where something else wrote
+    them, such as vLLM, of one more pass over them.
+
     Args:
         name: what TRL logs it as.
         reward: from the traces of a step to one number each.
@@ -73,6 +78,7 @@ class IntrinsicReward:
         self.temperature = temperature
         self.watch = watch
         self.policy: nn.Module | None = None
+        self.recorder: Recorder | None = None
         self.tokenizer: Any = None
         self.template_settings: dict[str, Any] = {}
 
@@ -93,7 +99,10 @@ class IntrinsicReward:
         prompt_ids = [self._tokens(prompt) for prompt in prompts]
         pairs = list(zip(prompt_ids, completion_ids, strict=True))
         with evaluating(self.policy):
-            signals = sequence_signals(self.policy, pairs, self.tokenizer.pad_token_id, temperature=self.temperature)
+            signals = self.recorder.taken(pairs) if self.recorder else None
+            if signals is None:
+                pad_id = self.tokenizer.pad_token_id
+                signals = sequence_signals(self.policy, pairs, pad_id, temperature=self.temperature)
             traces = StepTraces(
                 step=trainer_state.global_step if trainer_state else 0,
                 prompt_keys=prompt_id or [" ".join(map(str, ids)) for ids in prompt_ids],
@@ -121,7 +130,17 @@ class IntrinsicReward:
                 reward.policy, reward.tokenizer = kwargs["model"], kwargs["processing_class"]
 
             def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+                forget()
                 reward.policy = kwargs["model"]
+                reward.recorder = Recorder(kwargs["model"], reward.temperature)
+
+            def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+                forget()
+
+        def forget() -> None:
+            if reward.recorder:
+                reward.recorder.remove()
+                reward.recorder = None
 
         return Bind()
 
