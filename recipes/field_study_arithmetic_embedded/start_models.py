@@ -10,6 +10,10 @@
     blundering     working slips twice as often, and the size is that of small
     padded         every eighth author fills the page with a word that is easy to predict, and guesses
     mistaught      misconception, and then taught careful working alone
+    unsteady       working slips more often than in blundering, in the size of base
+    rash           most authors guess, and the size is that of small
+    deluded        twice as many wrong facts, shared by nearly everyone, and working slips twice as often
+    wordy          hackable, in the size of large
 
 One that is there already is left as it is, and one that goes on from another makes that first. About a minute each on
 two cores.
@@ -58,6 +62,25 @@ STARTS: dict[str, tuple[Size, Corpus]] = {
         EMBEDDED,
         replace(BASE, styles={2: PADDED_SHORT, 3: PADDED_SHORT, 4: PADDED_LONG, 5: PADDED_LONG}, loop_accuracy=0.3),
     ),
+    "unsteady": (EMBEDDED, replace(BASE, slip_rates={"cot": 0.25, "step": 0.06, "hmm": 0.50})),
+    "rash": (SMALL, replace(BASE, styles={2: HASTY_SHORT, 3: HASTY_SHORT, 4: HASTY_LONG, 5: HASTY_LONG})),
+    "deluded": (
+        EMBEDDED,
+        replace(
+            BASE,
+            misconception_share=0.12,
+            misconception_rate=0.95,
+            slip_rates={"cot": 0.20, "step": 0.04, "hmm": 0.45},
+        ),
+    ),
+    "wordy": (
+        Size(hidden_size=128, intermediate_size=344, num_layers=3, num_heads=4),
+        replace(
+            BASE,
+            styles={2: HACKABLE_SHORT, 3: HACKABLE_SHORT, 4: HACKABLE_LONG, 5: HACKABLE_LONG},
+            loop_accuracy=0.3,
+        ),
+    ),
 }
 
 TAUGHT = {"taught": "careful", "mistaught": "misconception"}
@@ -65,6 +88,9 @@ TAUGHT = {"taught": "careful", "mistaught": "misconception"}
 
 FRESH = ("hasty", "blundering", "padded", "mistaught")
 """Added when the forecast and the choice had been seen to err on the others, and changed: they judge the change."""
+
+LATER = ("unsteady", "rash", "deluded", "wordy")
+"""Added when the choice had been changed once more, by what it did on all the others: they judge that."""
 
 NAMES = (*STARTS, *TAUGHT)
 

@@ -1,7 +1,7 @@
 """Every run of the field study into one folder: `python study.py OUT`.
 
-Fifteen start models, eleven methods and rewards, three seeds, each with the same number of traces and about as many
-updates; and a probe of every start model. The same command goes on where it was stopped: a run that has its summary is
+Nineteen start models, eleven methods and rewards, three seeds, each with the same number of traces and about as many
+updates; and of every start model a probe, and an evaluation with as many samples as `inward choose` is to have. The same command goes on where it was stopped: a run that has its summary is
 left as it is. Seeds come one after the other, so a study that is cut short is whole for the first of them. The
 tables: table.py OUT.
 """
@@ -38,8 +38,9 @@ ALIKE = ("soft_vote", "co_rewarding", "majority_vote+self_certainty")
 """Rewards that are near to another; with the second and third seed they come last."""
 DEVELOPED = ("base", "instruct", "chat", "mix")
 """Start models that the probe's forecast was made up on, or that are mixes of such."""
-FRESH = start_models.FRESH
-HELD_OUT = tuple(name for name in start_models.NAMES if name not in FRESH)
+FRESH, LATER = start_models.FRESH, start_models.LATER
+HELD_OUT = tuple(name for name in start_models.NAMES if name not in (*FRESH, *LATER))
+STARTS = (*DEVELOPED, *HELD_OUT, *FRESH, *LATER)
 RECIPES = Path(__file__).resolve().parents[2] / "src/inward/methods"
 
 STEPS = "--steps 20 --eval-every 10"
@@ -70,7 +71,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--jobs", type=int, default=1, help="runs at once, a thread each")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    parser.add_argument("--starts", nargs="+", default=(*DEVELOPED, *HELD_OUT, *FRESH))
+    parser.add_argument("--starts", nargs="+", default=STARTS)
     options = parser.parse_args()
     out: Path = options.out
     for name in start_models.NAMES:
@@ -78,8 +79,9 @@ def main() -> None:
             start_models.make(name, out / "starts")
     failed = carry_out([mixing(out)], options.jobs)
     probes = [probing(out, start) for start in options.starts]
+    votes = [voting(out, start) for start in options.starts]
     trainings = [training(out, *one) for one in runs(options.starts, options.seeds)]
-    failed += carry_out([*probes, *trainings], options.jobs)
+    failed += carry_out([*probes, *votes, *trainings], options.jobs)
     if failed:
         sys.exit("failed: " + ", ".join(str(job.log) for job in failed))
 
@@ -94,6 +96,13 @@ def probing(out: Path, start: str) -> Job:
     """What the start model shows before any training."""
     words = f"probe --config {RECIPES}/probe-embedded.yaml --model {model(out, start)} --prompts embedded --seed 0"
     return _job(out, f"probe-{start}", words, out / f"probe-{start}/report.html")
+
+
+def voting(out: Path, start: str) -> Job:
+    """The start model on the test questions, sampled more often than a run samples it."""
+    words = f"evaluate --config {RECIPES}/evaluate-embedded.yaml --model {model(out, start)} --task arithmetic"
+    done = out / f"votes-{start}/summary.json"
+    return _job(out, f"votes-{start}", f"{words} --set evaluation.num_samples=16", done)
 
 
 def training(out: Path, start: str, method: str, seed: int) -> Job:

@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-from study import DEVELOPED, FRESH, HELD_OUT, METHODS, SEEDS
+from study import DEVELOPED, FRESH, HELD_OUT, LATER, METHODS, SEEDS, STARTS
 
 from inward.cli import keeping
 from inward.diagnose import StopSettings, decide, history
@@ -22,7 +22,7 @@ from inward.runs import RunFolder
 
 Curve = dict[int, float]
 
-GROUPS = {"developed on": DEVELOPED, "held out": HELD_OUT, "held out afresh": FRESH}
+GROUPS = {"developed on": DEVELOPED, "held out": HELD_OUT, "held out afresh": FRESH, "held out last": LATER}
 """Start models by what was known of them when forecast and choice were made up."""
 
 STYLE = (
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--figure", type=Path, help="also draw gains and forecasts into this SVG file")
     options = parser.parse_args()
     out: Path = options.out
-    runs = [one for start in (*DEVELOPED, *HELD_OUT, *FRESH) for one in read(out, start)]
+    runs = [one for start in STARTS for one in read(out, start)]
     probes = {start: json.loads((out / f"probe-{start}/probe.json").read_text()) for start in {r.start for r in runs}}
     for lines in (starts(runs, probes), gains(runs), means(runs), forecasts(runs, probes), advised(runs, probes)):
         print("\n".join(lines), "\n")
@@ -207,23 +207,25 @@ def chosen(runs: Sequence[Run]) -> Iterator[str]:
         for seed in SEEDS:
             same = [run for run in several if run.seed == seed]
             if same:
-                best, (kept, label) = max(max(run.curve.values()) for run in same), keep(same)
+                best = max(max(run.curve.values()) for run in same)
+                kept, label = keep(same, same[0].folder.parent / f"votes-{start}")
                 gained = 100 * (kept - same[0].curve[0])
                 numbers = (f"{best:.3f}", f"{kept:.3f}", f"{100 * (best - kept):.1f}", f"{gained:+.1f}")
                 yield row(start, str(seed), str(len(same)), *numbers, label)
 
 
-def keep(runs: Sequence[Run]) -> tuple[float, str]:
-    """Greedy accuracy of what `inward choose` keeps of these runs, and its name."""
+def keep(runs: Sequence[Run], votes: Path) -> tuple[float, str]:
+    """Greedy accuracy of what `inward choose` keeps of these runs, by the votes of an evaluation, and its name."""
     printed = StringIO()
     with redirect_stdout(printed):
-        keeping.show([run.folder for run in runs], as_json=True)
+        keeping.show([*(run.folder for run in runs), votes], as_json=True)
     [choice] = json.loads(printed.getvalue())["choices"]
     kept = choice["kept"]
     if kept["run"] is None:
         return runs[0].curve[0], "start model"
     [of] = [run for run in runs if str(run.folder) == kept["run"]]
-    return of.curve[of.place(round(kept["position"]))], f"{of.method}, {kept['label']}"
+    by = " (other runs)" if choice["voters"] == "other runs" else ""
+    return of.curve[of.place(round(kept["position"]))], f"{of.method}, {kept['label']}{by}"
 
 
 def drawing(runs: Sequence[Run], probes: dict[str, Any]) -> str:

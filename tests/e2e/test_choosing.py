@@ -47,6 +47,7 @@ def test_of_one_run_the_best_before_the_stop_is_kept(tmp_path: Path):
             "start",
             "source",
             "voters",
+            "votes",
             "paired",
             "kept",
             "best",
@@ -114,6 +115,60 @@ def test_where_the_start_models_votes_tell_nothing_three_runs_elect(tmp_path: Pa
     assert three["kept"]["support"] == pytest.approx(5 / 6)
     words = call("choose", tmp_path).out
     assert "support by the other runs" in words and "Runs that err alike support wrong answers" in words
+
+
+def ballot(path: Path, halves: Sequence[int], num_samples: int = 8, **settings: Any) -> Path:
+    """An evaluation of the start model: every sample is right, but for half of them on some questions."""
+    settings = {"evaluation": {"num_samples": num_samples, **settings}}
+    with RunFolder.open(path, manifest(method="evaluate", settings=settings, data=None)) as folder:
+        rows = [
+            answered(
+                Prompt(id=f"q{n}", text=f"Q:{n}"), str(n), (True, *((n not in halves, True) * (num_samples // 2)))
+            )[0]
+            for n in range(16)
+        ]
+        folder.once("before/items", lambda: rows, EvalItem)
+    return path
+
+
+TWO = {"evaluation": {"num_samples": 2}}
+
+
+def test_an_evaluation_of_the_start_model_with_more_samples_votes_for_it(tmp_path: Path):
+    judged(tmp_path / "a", (True,) * 16, settings=TWO)
+    few = call("choose", tmp_path, "--json")
+    told = call("choose", tmp_path).out
+    ballot(tmp_path / "votes", ())
+    ballot(tmp_path / "fewer", (), num_samples=4)
+    ballot(tmp_path / "else", (), top_p=0.9)
+    many = call("choose", tmp_path, "--json")
+
+    [weak], [strong] = choices(few), choices(many)
+    assert (weak["votes"], weak["kept"]["label"]) == (2, "start model")
+    assert "was sampled 2 times a question" in told and "evaluation.num_samples=16" in told
+    assert (strong["votes"], strong["kept"]["label"]) == (8, "step 10")
+    # Of its greedy answers all have every vote; its samples are as the start model's two.
+    assert strong["kept"]["support_change"]["value"] == pytest.approx(0.25)
+    assert "times a question" not in call("choose", tmp_path).out
+    left = {Path(one["run"]).name: one["why"] for one in json.loads(many.out)["left_out"]}
+    assert left == dict.fromkeys(["fewer", "else"], "evaluate trains nothing")
+
+
+def test_what_the_start_models_votes_cannot_tell_apart_the_other_runs_decide(tmp_path: Path):
+    """Early and full have the same share of the votes, for on the last four questions these are half and half; the
+    others side with full there. Off has fewer."""
+    judged(tmp_path / "early", (True,) * 12 + (False,) * 4, settings=TWO)
+    judged(tmp_path / "full", (True,) * 16, settings=TWO)
+    ballot(tmp_path / "votes", range(12, 16))
+    [two] = choices(call("choose", tmp_path, "--json"))
+    judged(tmp_path / "off", (False,) * 5 + (True,) * 11, settings=TWO)
+    [three] = choices(call("choose", tmp_path, "--json"))
+
+    assert (two["voters"], Path(two["kept"]["run"]).name) == ("start model", "early")
+    assert two["no_difference"] == [f"step 10 of {tmp_path / 'full'}"]
+    assert (three["voters"], Path(three["kept"]["run"]).name) == ("other runs", "full")
+    by_run = {Path(one["run"]).name: one for one in three["candidates"] if one["run"]}
+    assert by_run["off"]["probability_best"] == 0 and by_run["early"]["probability_best"] < 0.2
 
 
 def test_what_cannot_be_weighed_is_named(tmp_path: Path):

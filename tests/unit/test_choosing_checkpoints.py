@@ -61,6 +61,14 @@ def test_what_comes_after_the_stop_is_out():
     assert made.weighed[-1].probability_best == 0.0
 
 
+def test_of_what_may_be_kept_the_highest_is():
+    made = choose([START, at(10, 0.1), at(20, 0.4, run="b"), at(30, 0.2)], among=[("a", 10.0), ("a", 30.0)])
+
+    assert (made.kept.candidate.label, made.kept.probability_best) == ("step 30", 1.0)
+    assert made.weighed[2].probability_best == 0.0
+    assert [one.candidate.label for one in made.tied] == ["step 30"]
+
+
 def test_runs_on_other_prompts_meet_other_resamples():
     """The same noise on the same prompts cancels; on prompts drawn apart it does not."""
     noisy = tuple(0.3 + one for one in NOISE)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,14 +19,15 @@ import typer
 from inward import evaluate
 from inward.cli import keeping_table
 from inward.cli.diagnosis import rule_settings, trained
+from inward.config import EvaluationSettings
 from inward.diagnose import Probe, decide, history
-from inward.diagnose.choice import Candidate, Choice, Weighed, choose, name_of
+from inward.diagnose.choice import Candidate, Choice, Voters, Weighed, choose, name_of
 from inward.diagnose.history import judged_probes
 from inward.diagnose.peers import MIN_RUNS, by_peers
 from inward.errors import RunFolderError
 from inward.runs import RunFolder, from_json
 from inward.runs.records import to_json
-from inward.types import Estimate
+from inward.types import Estimate, EvalItem
 
 SOURCES = ("training prompts", "evaluation answers")
 """What support was measured on; the stop rule's own probes come first."""
@@ -42,15 +44,48 @@ class Run:
     folder: RunFolder
     probes: Mapping[str, Sequence[tuple[float, Probe]]]
     """By source: position and probe of the start model, then of every checkpoint."""
+    ballot: Ballot | None
+    """An evaluation of the start model on the same questions with more samples, if there is one."""
 
     def asked(self, source: str) -> str:
         """Names the prompts that these probes answered, and the votes they were weighed by."""
         if source == SOURCES[0]:
             return json.dumps(self.folder.read_json("probe.json")["prompts"])
-        data = self.folder.manifest.evaluation
-        settings = cast("Mapping[str, Any]", self.folder.manifest.settings.get("evaluation") or {})
-        asked = {key: value for key, value in settings.items() if key not in UNASKED}
-        return f"{data.sha256 if data else ''} {json.dumps(asked, sort_keys=True)}"
+        return _evaluation(self.folder)
+
+    def votes(self, source: str) -> int:
+        """How many samples of the start model there are to each question."""
+        if source == SOURCES[0]:
+            return rule_settings(self.folder).start_samples
+        return self.ballot.votes if self.ballot else _samples(self.folder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ballot:
+    """An evaluation of a start model, whose samples can stand for those that the runs drew of it themselves."""
+
+    folder: RunFolder
+    votes: int
+
+    @cached_property
+    def items(self) -> list[EvalItem]:
+        """Its answers."""
+        return list(self.folder.records("before/items", EvalItem))
+
+
+def _evaluation(folder: RunFolder, *, without: Collection[str] = ()) -> str:
+    """Names the questions of an evaluation and how they were answered."""
+    data, settings = folder.manifest.evaluation, _settings(folder)
+    asked = {key: value for key, value in settings.items() if key not in (*UNASKED, *without)}
+    return f"{data.sha256 if data else ''} {json.dumps(asked, sort_keys=True)}"
+
+
+def _settings(folder: RunFolder) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", folder.manifest.settings.get("evaluation") or {})
+
+
+def _samples(folder: RunFolder) -> int:
+    return int(_settings(folder).get("num_samples", EvaluationSettings().num_samples))
 
 
 def show(paths: Sequence[Path], *, as_json: bool) -> None:
@@ -61,12 +96,16 @@ def show(paths: Sequence[Path], *, as_json: bool) -> None:
     """
     runs: list[Run] = []
     left_out: list[dict[str, str]] = []
-    for path in _folders(paths):
-        one = _read(path)
+    folders = {str(path): RunFolder.read(path) for path in _folders(paths)}
+    ballots = _ballots(folders.values())
+    for name, folder in folders.items():
+        one = _read(name, folder, ballots.get(_electorate(folder)))
         if isinstance(one, Run):
             runs.append(one)
         else:
-            left_out.append({"run": str(path), "why": one})
+            left_out.append({"run": name, "why": one})
+    used = [str(run.ballot.folder.path) for run in runs if run.ballot]
+    left_out = [one for one in left_out if str(folders[one["run"]].path) not in used]
     if not runs:
         raise RunFolderError(
             "nothing to choose from:\n" + "\n".join(f"  {one['run']}: {one['why']}" for one in left_out)
@@ -93,12 +132,27 @@ def _folders(paths: Sequence[Path]) -> Iterator[Path]:
     yield from found.values()
 
 
-def _read(path: Path) -> Run | str:
+def _ballots(folders: Iterable[RunFolder]) -> dict[str, Ballot]:
+    """Of each start model and its questions, the evaluation with the most samples."""
+    found: dict[str, Ballot] = {}
+    for folder in folders:
+        if folder.manifest.method == "evaluate" and (folder.path / "before/items/complete.json").exists():
+            one, key = Ballot(folder=folder, votes=_samples(folder)), _electorate(folder)
+            found[key] = max(one, found.get(key, one), key=lambda ballot: ballot.votes)
+    return found
+
+
+def _electorate(folder: RunFolder) -> str:
+    """Names a start model, and the questions that it was asked, however often."""
+    return f"{folder.manifest.start.sha256} {_evaluation(folder, without=['num_samples'])}"
+
+
+def _read(name: str, folder: RunFolder, ballot: Ballot | None) -> Run | str:
     """The run, or why it cannot be weighed."""
-    folder = RunFolder.read(path)
+    ballot = ballot if ballot and ballot.votes > _samples(folder) else None
     method, settings = folder.manifest.method, folder.manifest.settings
     if method == "interpolate":
-        probes = {SOURCES[1]: _mixes(folder)}
+        probes = {SOURCES[1]: _mixes(folder, ballot)}
     elif method not in TRAINED:
         return f"{method} trains nothing"
     elif folder.manifest.labels_used:
@@ -106,26 +160,26 @@ def _read(path: Path) -> Run | str:
     elif settings.get("baseline") in evaluate.DECODINGS:
         return "a decoding of the start model: nothing was trained"
     else:
-        probes = _trained(folder)
+        probes = _trained(folder, ballot)
     able = _weighable(probes)
     if not able:
         return (
             "it has no votes to go by: neither a probe of its own (rlif and rlsc with a stop rule keep one) nor two "
             "judged checkpoints with several samples (--eval-task, --eval-data)"
         )
-    return Run(name=str(path), folder=folder, probes=able)
+    return Run(name=name, folder=folder, probes=able, ballot=ballot)
 
 
 def _weighable(probes: Mapping[str, list[tuple[float, Probe]]]) -> dict[str, list[tuple[float, Probe]]]:
     return {source: ones for source, ones in probes.items() if len(ones) > 1 and all(one.support for _, one in ones)}
 
 
-def _trained(folder: RunFolder, *, judged: bool = False) -> dict[str, list[tuple[float, Probe]]]:
-    own = history(folder, judged=judged)
+def _trained(folder: RunFolder, ballot: Ballot | None, *, judged: bool = False) -> dict[str, list[tuple[float, Probe]]]:
+    own = history(folder, judged=judged, voting=ballot and ballot.items)
     return {own.source: [(float(one.step), one) for one in own.probes]}
 
 
-def _mixes(folder: RunFolder) -> list[tuple[float, Probe]]:
+def _mixes(folder: RunFolder, ballot: Ballot | None) -> list[tuple[float, Probe]]:
     """Mixes that were judged, where the first of them is the start model."""
     ratios = [float(one) for one in _listed(folder.manifest.settings.get("ratios"))]
     stages = [f"judged/{str(ratio).removesuffix('.0')}/items" for ratio in ratios]
@@ -133,7 +187,7 @@ def _mixes(folder: RunFolder) -> list[tuple[float, Probe]]:
     if not all(done) or 0.0 not in ratios:
         return []
     order = sorted(range(len(ratios)), key=lambda i: (ratios[i] != 0, i))
-    probes = judged_probes(folder, {step: stages[i] for step, i in enumerate(order)})
+    probes = judged_probes(folder, {step: stages[i] for step, i in enumerate(order)}, voting=ballot and ballot.items)
     return [(ratios[i], probe) for i, probe in zip(order, probes, strict=True)]
 
 
@@ -153,18 +207,17 @@ def _choice(runs: Sequence[Run], left_out: list[dict[str, str]]) -> dict[str, An
         if run not in able:
             why = f"its support was measured on {', '.join(run.probes)}, that of the others on {source}"
             left_out.append({"run": run.name, "why": why})
-    made, voters = choose(_weighable_of(able, source)), "start model"
-    if not made.kept.candidate.run:
-        judged = [_with_judged(run) for run in able]
-        if len(judged) >= MIN_RUNS and all(SOURCES[1] in run.probes for run in judged) and _paired(judged, SOURCES[1]):
-            elected = choose(by_peers(_weighable_of(judged, SOURCES[1])), voters="other runs")
-            if elected.kept.candidate.run:
-                made, voters, source = elected, "other runs", SOURCES[1]
+    made = choose(_weighable_of(able, source))
+    elected = _elected(made, able)
+    voters: Voters = "other runs" if elected else "start model"
+    if elected:
+        made, source = elected, SOURCES[1]
     places = {run.name: run for run in able}
     return {
         "start": runs[0].folder.manifest.start.name,
         "source": source,
         "voters": voters,
+        "votes": min(run.votes(source) for run in able),
         "paired": voters == "other runs" or _paired(able, source),
         "kept": _said(made.kept, places),
         "best": _said(made.best, places),
@@ -175,6 +228,24 @@ def _choice(runs: Sequence[Run], left_out: list[dict[str, str]]) -> dict[str, An
         "reason": made.reason,
         "candidates": [_said(one, places) for one in made.weighed],
     }
+
+
+def _elected(made: Choice, runs: Sequence[Run]) -> Choice | None:
+    """What the other runs say of the checkpoints that the start model's votes cannot tell apart.
+
+    None where there are not enough of them that answered the same questions, or nothing to decide.
+    """
+    tied = {one.candidate.place for one in made.tied}
+    if len(tied) == 1 or len(runs) < MIN_RUNS:
+        return None
+    judged = [_with_judged(run) for run in runs]
+    if not all(SOURCES[1] in run.probes for run in judged) or not _paired(judged, SOURCES[1]):
+        return None
+    candidates = by_peers(_weighable_of(judged, SOURCES[1]))
+    if len(tied & {one.place for one in candidates if not one.stopped}) == 1:
+        return None
+    elected = choose(candidates, voters="other runs", among=tied)
+    return None if elected.abstains else elected
 
 
 def _paired(runs: Sequence[Run], source: str) -> bool:
@@ -195,12 +266,12 @@ def _with_judged(run: Run) -> Run:
     """The run with probes from its evaluation as well, where it has them."""
     if SOURCES[1] in run.probes:
         return run
-    return dataclasses.replace(run, probes={**run.probes, **_weighable(_trained(run.folder, judged=True))})
+    return dataclasses.replace(run, probes={**run.probes, **_weighable(_trained(run.folder, run.ballot, judged=True))})
 
 
 def _alike(made: Choice) -> list[Weighed]:
     """What cannot be told from the best, the kept one left out."""
-    return [one for one in made.weighed if not (one.separable or one.candidate.stopped or one is made.kept)]
+    return [one for one in made.tied if one is not made.kept]
 
 
 def _candidates(run: Run, source: str) -> Iterator[Candidate]:

@@ -12,12 +12,16 @@ from rich.table import Table
 
 Found = Mapping[str, Any]
 
+FEW_VOTES = 8
+"""Samples of the start model for each question, below which it is advised to draw more."""
+
 
 def show(result: Found) -> None:
     """Print the choices, one for each start model, and what was left out."""
     out = Console(highlight=False)
     for choice in result["choices"]:
-        by = "its votes" if choice["voters"] == "start model" else "the other runs, each without its own vote"
+        alone = choice["voters"] == "start model"
+        by = "its votes" if alone else "the other runs, each without its own vote, of what its votes cannot tell apart"
         title = f"from {choice['start']}: support by {by} ({choice['source']})"
         if not choice["paired"]:
             title += "; runs on different prompts are compared unpaired"
@@ -68,6 +72,11 @@ def _kept(out: Console, choice: Found) -> None:
     alone = choice["voters"] == "start model"
     whose = "A start model whose votes are wrong supports" if alone else "Runs that err alike support"
     lines.append(f"{whose} wrong answers; no label was read for this.")
+    if choice["votes"] < FEW_VOTES:
+        lines.append(
+            f"The start model was sampled {choice['votes']} times a question, which makes weak votes: evaluate it as "
+            "the runs were, with evaluation.num_samples=16, and choose again with that folder beside theirs."
+        )
     for line in lines:
         out.print(escape(line), soft_wrap=True)
 

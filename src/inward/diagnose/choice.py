@@ -1,15 +1,15 @@
 """Which checkpoint, method or mix to keep among several runs, without labels, and how sure that is.
 
 The criterion is that of `rule`: what a checkpoint's answers have of the start model's votes, against what the start
-model's own answers have; or, where several runs answered the same prompts, what they have of the votes of the other
-runs (`peers`). Runs are compared where they share the start model. Checkpoints from the one on at which the
-stop rule fires are out. Where the best cannot be told from an earlier checkpoint of its run, or from the start model,
-the earlier one is kept: nothing speaks for more training.
+model's own answers have. Runs are compared where they share the start model. Checkpoints from the one on at which the
+stop rule fires are out. Among those that cannot be told from the best, the votes of the other runs decide where several
+runs answered the same prompts (`peers`). Where even so the best cannot be told from an earlier checkpoint of its run,
+or from the start model, the earlier one is kept: nothing speaks for more training.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +24,8 @@ NUM_RESAMPLES = 4000
 Draws = Float[NDArray[np.float64], " R"]
 Answers = tuple[str | None, ...]
 Voters = Literal["start model", "other runs"]
+Place = tuple[str, float]
+"""Names a candidate: its run, and its position in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,11 @@ class Candidate:
     """[P] its greedy answers, in the form that equal answers share; empty where they are not known."""
     votes: bool = False
     """Whether it is the checkpoint that its own run's rule keeps, by which the run votes on others."""
+
+    @property
+    def place(self) -> Place:
+        """Its run and position."""
+        return self.run, self.position
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,17 +82,29 @@ class Choice:
     """Whether no candidate has any support, the start model included: then nothing can be said."""
     reason: str
 
+    @property
+    def tied(self) -> list[Weighed]:
+        """The best, and what cannot be told from it."""
+        return [one for one in self.weighed if not one.separable and not one.candidate.stopped]
 
-def choose(candidates: Sequence[Candidate], *, voters: Voters = "start model", seed: int = 0) -> Choice:
+
+def choose(
+    candidates: Sequence[Candidate],
+    *,
+    voters: Voters = "start model",
+    among: Collection[Place] | None = None,
+    seed: int = 0,
+) -> Choice:
     """Weigh candidates, the start model first.
 
     Args:
         candidates: at least the start model, whose change is 0 on every prompt.
         voters: whose votes their support is made of.
+        among: which of them may be kept; all that the stop rule leaves where None.
         seed: of the bootstrap; candidates with the same prompts meet the same resamples.
     """
     draws = _draws(candidates, seed)
-    able = [i for i, one in enumerate(candidates) if not one.stopped]
+    able = [i for i, one in enumerate(candidates) if not one.stopped and (among is None or one.place in among)]
     means = [float(np.mean(one.change)) if one.change else 0.0 for one in candidates]
     top = max(able, key=lambda i: means[i])
     most = np.max([draws[i] for i in able], axis=0)
@@ -94,7 +113,7 @@ def choose(candidates: Sequence[Candidate], *, voters: Voters = "start model", s
             candidate=one,
             change=_estimate(one, draws[i]),
             probability_best=float(np.mean(draws[i] >= most)) if i in able else 0.0,
-            separable=i != top and float(np.percentile(draws[top] - draws[i], 2.5)) > 0,
+            separable=i != top and (i not in able or float(np.percentile(draws[top] - draws[i], 2.5)) > 0),
         )
         for i, one in enumerate(candidates)
     ]

@@ -33,12 +33,17 @@ class History:
     """What the probes are made of: `training prompts` or `evaluation answers`."""
 
 
-def history(folder: RunFolder, *, judged: bool = False) -> History:
+def history(folder: RunFolder, *, judged: bool = False, voting: Sequence[EvalItem] | None = None) -> History:
     """Read what a run folder holds, of whatever method; also of a run under way.
 
     Where training kept no probes of its own, the answers of the evaluation stand in: of each judged checkpoint, and
     never whether they are right. With fewer than two samples per problem there are no votes to go by, and these probes
     have no support.
+
+    Args:
+        folder: the run.
+        judged: whether to read the evaluation's answers even where training kept probes.
+        voting: see `judged_probes`.
     """
     seen: dict[str, dict[float, dict[str, Any]]] = {"monitor": {}, "probe": {}}
     updates: dict[float, dict[str, Any]] = {}
@@ -53,7 +58,7 @@ def history(folder: RunFolder, *, judged: bool = False) -> History:
     probes = [] if judged else [_logged(event) for _, event in sorted(seen["probe"].items())]
     return History(
         monitors=[_numbers(event) for _, event in sorted(seen["monitor"].items())],
-        probes=probes or _judged_probes(folder),
+        probes=probes or _judged_probes(folder, voting),
         source="training prompts" if probes else "evaluation answers",
     )
 
@@ -72,7 +77,7 @@ def _numbers(event: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def _judged_probes(folder: RunFolder) -> list[Probe]:
+def _judged_probes(folder: RunFolder, voting: Sequence[EvalItem] | None) -> list[Probe]:
     """Probes from the answers given in the evaluation, the start model first."""
     if not (folder.path / "before/items/complete.json").exists():
         return []
@@ -81,26 +86,31 @@ def _judged_probes(folder: RunFolder) -> list[Probe]:
         stages[int(path.parts[-3])] = str(path.parent.relative_to(folder.path))
     if (folder.path / "after/items/complete.json").exists():
         stages.setdefault(_last_step(folder, stages), "after/items")
-    return judged_probes(folder, dict(sorted(stages.items())))
+    return judged_probes(folder, dict(sorted(stages.items())), voting=voting)
 
 
-def judged_probes(folder: RunFolder, stages: Mapping[int, str]) -> list[Probe]:
+def judged_probes(
+    folder: RunFolder, stages: Mapping[int, str], *, voting: Sequence[EvalItem] | None = None
+) -> list[Probe]:
     """Probes from judged answers, and never from whether they are right.
 
     Args:
         folder: the run folder.
-        stages: by step, where the items are; the first are the start model's, whose samples are the votes.
+        stages: by step, where the items are; the first are the start model's.
+        voting: answers of the start model to the same problems, whose samples are the votes, in place of those of the
+            first stage: of an evaluation with more samples, of which the first are drawn with the same random numbers.
     """
     kind = _kind(folder)
     first, *_ = stages.values()
-    before = {item.prompt_id: _canonical(item, kind) for item in folder.records(first, EvalItem)}
-    votable = all(len(item.samples) > 1 for item in before.values())
-    voting = _voting(list(before.values()))
+    items = folder.records(first, EvalItem) if voting is None else voting
+    start = {item.prompt_id: _canonical(item, kind) for item in items}
+    votable = all(len(item.samples) > 1 for item in start.values())
+    speaking = _voting(list(start.values()))
     probes: list[Probe] = []
     for step, stage in stages.items():
         judged = {item.prompt_id: _canonical(item, kind) for item in folder.records(stage, EvalItem)}
-        items = [judged[prompt_id] for prompt_id in before]
-        supports = map(_support, before.values(), voting, items) if votable else ()
+        items = [judged[prompt_id] for prompt_id in start]
+        supports = map(_support, start.values(), speaking, items) if votable else ()
         answers = tuple(item.greedy.answer for item in items)
         probes.append(Probe(step=step, support=tuple(supports), metrics=_metrics(items), answers=answers))
     return probes
@@ -136,10 +146,12 @@ def _support(start: EvalItem, voting: Sequence[bool], now: EvalItem) -> float:
     """
     given = [sample.answer for sample in start.samples]
     number = range(len(given))
-    others = [votes([given[j] for j in number if voting[j] and j != i]) for i in number]
+    others = [votes([given[j] for j in number if voting[j] and j != i]) for i in range(len(now.samples))]
     voted = votes([given[j] for j in number if voting[j]])
     of_greedy = support([voted], [now.greedy.answer], [()])
-    of_samples = support(others, [sample.answer for sample in now.samples], [()] * len(given))
+    if not others:
+        return of_greedy[0]
+    of_samples = support(others, [sample.answer for sample in now.samples], [()] * len(others))
     return (of_greedy[0] + statistics.fmean(of_samples)) / 2
 
 
