@@ -1,9 +1,9 @@
 """Every run of the field study into one folder: `python study.py OUT`.
 
 Nineteen start models, eleven methods and rewards, three seeds, each with the same number of traces and about as many
-updates; and of every start model a probe, and an evaluation with as many samples as `inward choose` is to have. The same command goes on where it was stopped: a run that has its summary is
-left as it is. Seeds come one after the other, so a study that is cut short is whole for the first of them. The
-tables: table.py OUT.
+updates; and of every start model a probe, and an evaluation with as many samples as `inward choose` is to have. The
+same command goes on where it was stopped: a run that has its summary is left as it is. Seeds come one after the other,
+so a study that is cut short is whole for the first of them. The tables: table.py OUT.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def test_a_run_killed_with_the_ray_it_started_goes_on_in_a_cluster_and_repeats_n
     assert len(said.splitlines()) <= 1, said  # of ours: Ray itself says nothing
     wait_for(lambda: not any(one.is_running() for one in own), 30)
 
-    ended = call(*words(out, "ray", f"ray.address={cluster.address}"))
+    ended = call(*words(out, "ray", f"ray.address={cluster.address}", "ray.actors=1"))
 
     assert ended.code == 0, ended.err
     assert {file: file.stat().st_mtime_ns for file in kept} == kept
