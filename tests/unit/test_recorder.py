@@ -10,6 +10,7 @@ from inward.batch import SIGNALS
 from inward.forward import sequence_signals
 from inward.models import evaluating
 from inward.train import intrinsic_reward
+from inward.train import recorder as recorder_module
 from inward.train import reward as reward_module
 from inward.train.recorder import Recorder
 
@@ -103,6 +104,26 @@ def test_a_search_over_beams_leaves_none(policy):
     assert recorder.taken(pairs) is None
 
 
+def test_embeddings_in_place_of_tokens_leave_none(policy):
+    recorder = Recorder(policy, 1.0)
+    ids = torch.tensor([PROMPTS[0]] * 2)
+    config = GenerationConfig(max_new_tokens=3, min_new_tokens=3, eos_token_id=2, pad_token_id=0)
+    policy.generate(
+        inputs_embeds=policy.get_input_embeddings()(ids),
+        attention_mask=torch.ones_like(ids),
+        generation_config=config,
+    )
+    assert recorder.last is None
+
+
+def test_rows_are_taken_in_tiles(policy, monkeypatch):
+    monkeypatch.setattr(recorder_module, "TILE_BYTES", 4 * 3 * policy.config.vocab_size)
+    recorder = Recorder(policy, 1.0)
+    _, pairs = write(policy)
+    with evaluating(policy):
+        assert_alike(recorder.taken(pairs), sequence_signals(policy, pairs, 0))
+
+
 def test_what_is_sampled_in_evaluation_mode_is_not_kept(policy):
     recorder = Recorder(policy, 1.0)
     with evaluating(policy):
@@ -128,6 +149,15 @@ def test_a_removed_recorder_behind_another_keeps_nothing(policy):
     behind.remove()
     _, pairs = write(policy)
     assert behind.taken(pairs) is None
+
+
+def test_with_sharded_weights_the_reward_makes_its_forward_pass(tmp_path, tiny_model, policy, monkeypatch):
+    """A process that had its signals would not take part in gathering weights for one that has not."""
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    reward = intrinsic_reward("self_certainty")
+    begin = type(reward.callback).on_train_begin
+    begin(reward.callback, None, None, None, model=policy)
+    assert reward.recorder is None and "generate" not in vars(policy)
 
 
 def test_a_trainers_reward_makes_no_forward_pass_of_its_own(tmp_path, tiny_model, policy, monkeypatch):

@@ -143,8 +143,9 @@ def _ballots(folders: Iterable[RunFolder]) -> dict[str, Ballot]:
 
 
 def _electorate(folder: RunFolder) -> str:
-    """Names a start model, and the questions that it was asked, however often."""
-    return f"{folder.manifest.start.sha256} {_evaluation(folder, without=['num_samples'])}"
+    """Names a start model, the questions that it was asked, however often, and how its answers were read."""
+    read = json.dumps(folder.manifest.settings.get("answer"), sort_keys=True)
+    return f"{folder.manifest.start.sha256} {_evaluation(folder, without=['num_samples'])} {read}"
 
 
 def _read(name: str, folder: RunFolder, ballot: Ballot | None) -> Run | str:

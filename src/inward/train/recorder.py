@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from inward.batch import SIGNALS, TokenSignals
 from inward.models import evaluating
-from inward.signals import token_signals
+from inward.signals import TILE_BYTES, token_signals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,20 +107,26 @@ class Steps:
 
     def __init__(self, temperature: float) -> None:
         self.temperature = temperature
+        self.lost = False
         self.scores: Tensor | None = None
-        """[N, V] of the pass whose token is not known yet."""
+        """[N, V] logits of the pass whose token is not known yet."""
         self.tokens: list[Tensor] = []
         self.made: list[Tensor] = []
         """[4, N] of each token so far."""
 
     def see(self, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
         """A pass: its input ends with the token that the last one led to."""
-        self._close(kwargs["input_ids"][:, -1])
-        self.scores = output.logits[:, -1].float() / self.temperature
+        ids = kwargs.get("input_ids")
+        if ids is None:  # embeddings went in, as with a learned prompt
+            self.lost = True
+        if self.lost:
+            return
+        self._close(ids[:, -1])
+        self.scores = output.logits[:, -1]
 
     def recorded(self, written: Tensor, mask: Tensor | None) -> Recorded | None:
         """All that was seen, if it is what was written: a search over beams goes other ways."""
-        if self.scores is None or len(self.scores) != len(written):
+        if self.lost or self.scores is None or len(self.scores) != len(written):
             return None
         self._close(written[:, -1])
         width = written.shape[1] - len(self.tokens)
@@ -143,7 +149,13 @@ class Steps:
         if self.scores is None:
             return
         tokens = token[:, None].to(self.scores.device)
-        made = token_signals(self.scores[:, None], tokens, torch.ones_like(tokens, dtype=torch.bool))
+        # A tile of rows at a time: signals take several times the memory of the scores that they are made of.
+        size = max(1, TILE_BYTES // (4 * self.scores.shape[1]))
+        parts: list[Tensor] = []
+        for scores, chosen in zip(self.scores.split(size), tokens.split(size), strict=True):
+            mask = torch.ones_like(chosen, dtype=torch.bool)
+            made = token_signals(scores[:, None].float() / self.temperature, chosen, mask)
+            parts.append(torch.stack([getattr(made, name)[:, 0] for name in SIGNALS]))
         self.tokens.append(token)
-        self.made.append(torch.stack([getattr(made, name)[:, 0] for name in SIGNALS]))
+        self.made.append(torch.cat(parts, 1))
         self.scores = None

@@ -23,6 +23,7 @@ from inward.batch import TokenSignals
 from inward.errors import SettingsError
 from inward.forward import sequence_signals
 from inward.models import decode, evaluating, token_ends
+from inward.train.processes import is_sharded
 from inward.train.recorder import Recorder
 
 
@@ -132,7 +133,9 @@ class IntrinsicReward:
             def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
                 forget()
                 reward.policy = kwargs["model"]
-                reward.recorder = Recorder(kwargs["model"], reward.temperature)
+                # Sharded weights are gathered for a forward pass: all processes have to make it, or none.
+                if not (is_sharded() or getattr(args, "fsdp", None) or getattr(args, "deepspeed", None)):
+                    reward.recorder = Recorder(kwargs["model"], reward.temperature)
 
             def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
                 forget()
