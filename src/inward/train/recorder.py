@@ -117,9 +117,8 @@ class Steps:
     def see(self, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
         """A pass: its input ends with the token that the last one led to."""
         ids = kwargs.get("input_ids")
-        if ids is None:  # embeddings went in, as with a learned prompt
-            self.lost = True
-        if self.lost:
+        self.lost |= ids is None  # embeddings went in, as with a learned prompt
+        if ids is None or self.lost:
             return
         self._close(ids[:, -1])
         self.scores = output.logits[:, -1]
