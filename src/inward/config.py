@@ -251,7 +251,10 @@ def _values(
         path = Path(__file__).parent / "methods" / shipped
         recipe, values = f"shipped:{path.stem}", _read(path)
     if values.pop("method", method) != method:
-        raise SettingsError(f"{recipe} is not for {method}")
+        raise SettingsError(
+            f"{recipe} is not for {method}: what they share, such as model, answer and evaluation, goes into a file of "
+            f"its own with `method: {method}`"
+        )
     own = {"answer": values.get("answer", {}) if file is not None else {}}
     for text in overrides:
         _put(values, text)

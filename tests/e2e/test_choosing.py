@@ -13,7 +13,7 @@ from synthetic_online import answered
 
 from inward.runs import RunFolder
 from inward.tasks import arithmetic
-from inward.types import EvalItem, Prompt
+from inward.types import Artifact, EvalItem, Prompt
 
 RISE_AND_FALL = ((0, (0.25, 0.5) * 8), (10, (0.5, 0.75) * 8), (20, (0.1, 0.2) * 8))
 HIGHER = ((0, (0.25, 0.5) * 8), (5, (0.75, 1.0) * 8))
@@ -48,6 +48,8 @@ def test_of_one_run_the_best_before_the_stop_is_kept(tmp_path: Path):
             "source",
             "voters",
             "votes",
+            "ballot",
+            "advice",
             "paired",
             "kept",
             "best",
@@ -117,10 +119,13 @@ def test_where_the_start_models_votes_tell_nothing_three_runs_elect(tmp_path: Pa
     assert "support by the other runs" in words and "Runs that err alike support wrong answers" in words
 
 
-def ballot(path: Path, halves: Sequence[int], num_samples: int = 8, **settings: Any) -> Path:
+def ballot(
+    path: Path, halves: Sequence[int], num_samples: int = 8, answer: dict[str, Any] | None = None, **more: Any
+) -> Path:
     """An evaluation of the start model: every sample is right, but for half of them on some questions."""
-    settings = {"evaluation": {"num_samples": num_samples, **settings}}
-    with RunFolder.open(path, manifest(method="evaluate", settings=settings, data=None)) as folder:
+    asked = {"num_samples": num_samples} | ({"top_p": more.pop("top_p")} if "top_p" in more else {})
+    settings = {"evaluation": asked} | ({"answer": answer} if answer else {})
+    with RunFolder.open(path, manifest(method="evaluate", settings=settings, data=None, **more)) as folder:
         rows = [
             answered(
                 Prompt(id=f"q{n}", text=f"Q:{n}"), str(n), (True, *((n not in halves, True) * (num_samples // 2)))
@@ -145,13 +150,45 @@ def test_an_evaluation_of_the_start_model_with_more_samples_votes_for_it(tmp_pat
 
     [weak], [strong] = choices(few), choices(many)
     assert (weak["votes"], weak["kept"]["label"]) == (2, "start model")
-    assert "was sampled 2 times a question" in told and "evaluation.num_samples=16" in told
-    assert (strong["votes"], strong["kept"]["label"]) == (8, "step 10")
+    assert "has 2 votes a question, drawn by the runs" in told
+    command = "inward evaluate --model embedded:chat --task arithmetic:test --set evaluation.num_samples=16 --out votes"
+    assert (weak["ballot"], weak["advice"]) == (None, command) and f"that folder: {command}" in told
+    assert (strong["votes"], strong["ballot"], strong["kept"]["label"]) == (8, str(tmp_path / "votes"), "step 10")
     # Of its greedy answers all have every vote; its samples are as the start model's two.
     assert strong["kept"]["support_change"]["value"] == pytest.approx(0.25)
-    assert "times a question" not in call("choose", tmp_path).out
+    assert f"8 votes a question, those of {tmp_path / 'votes'}." in call("choose", tmp_path).out
     left = {Path(one["run"]).name: one["why"] for one in json.loads(many.out)["left_out"]}
-    assert left == dict.fromkeys(["fewer", "else"], "evaluate trains nothing")
+    assert left["fewer"] == f"{tmp_path / 'votes'} has as many samples of the start model or more, and votes"
+    assert "evaluation.top_p is 0.9 here, null in" in left["else"]
+
+
+def test_an_evaluation_that_does_not_vote_is_told_why(tmp_path: Path):
+    judged(tmp_path / "a", (True,) * 16, settings=TWO | {"answer": {"strict": True}})
+    ballot(tmp_path / "two", (), num_samples=2, answer={"strict": True})
+    ballot(tmp_path / "lenient", (), answer={"strict": False})
+    ballot(tmp_path / "stranger", (), start=Artifact(name="embedded:base", sha256="6a" * 32))
+    other = Artifact(name="arithmetic:test", sha256="c3" * 32)
+    ballot(tmp_path / "asked", (), answer={"strict": True}, evaluation=other)
+    left = {Path(one["run"]).name: one["why"] for one in json.loads(call("choose", tmp_path, "--json").out)["left_out"]}
+
+    assert left["two"] == "it has 2 samples to each question, and the run 2"
+    assert "answer.strict is false here, true in" in left["lenient"]
+    assert "it is of embedded:base, of which there is no run here" in left["stranger"]
+    assert left["asked"].endswith("was asked other questions")
+
+
+def test_beside_a_run_with_probes_of_its_own_an_evaluation_votes_as_well(tmp_path: Path):
+    folder = judged(tmp_path / "a", (True,) * 16, settings=TWO | {"stop": {"start_samples": 4}})
+    with RunFolder.open(folder, manifest(method="rlif", settings=TWO | {"stop": {"start_samples": 4}})) as opened:
+        opened.write_json("probe.json", {"prompts": ["q0", "q1"], "votes": []})
+        for step, support in ((0, (0.5, 0.5)), (10, (0.1, 0.1))):
+            opened.log("probe", step=step, support=support, entropy=1.0)
+    [alone] = choices(call("choose", tmp_path, "--json"))
+    ballot(tmp_path / "votes", ())
+    [beside] = choices(call("choose", tmp_path, "--json"))
+
+    assert (alone["source"], alone["votes"], alone["kept"]["label"]) == ("training prompts", 4, "start model")
+    assert (beside["source"], beside["votes"], beside["kept"]["label"]) == ("evaluation answers", 8, "step 10")
 
 
 def test_what_the_start_models_votes_cannot_tell_apart_the_other_runs_decide(tmp_path: Path):
@@ -168,6 +205,8 @@ def test_what_the_start_models_votes_cannot_tell_apart_the_other_runs_decide(tmp
     assert two["no_difference"] == [f"step 10 of {tmp_path / 'full'}"]
     assert (three["voters"], Path(three["kept"]["run"]).name) == ("other runs", "full")
     by_run = {Path(one["run"]).name: one for one in three["candidates"] if one["run"]}
+    assert by_run["off"]["out"] and not by_run["early"]["out"]
+    assert "among what the start model's votes cannot tell apart, " in three["reason"]
     assert by_run["off"]["probability_best"] == 0 and by_run["early"]["probability_best"] < 0.2
 
 

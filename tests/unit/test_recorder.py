@@ -151,6 +151,15 @@ def test_a_removed_recorder_behind_another_keeps_nothing(policy):
     assert behind.taken(pairs) is None
 
 
+def test_recorders_that_an_interrupted_training_left_are_removed_by_the_next(policy):
+    for temperature in (1.0, 2.0):
+        Recorder(policy, temperature, training="first")
+    recorder = Recorder(policy, 1.0, training="second")
+    assert not isinstance(recorder.inner, Recorder)
+    recorder.remove()
+    assert "generate" not in vars(policy)
+
+
 def test_with_sharded_weights_the_reward_makes_its_forward_pass(tmp_path, tiny_model, policy, monkeypatch):
     """A process that had its signals would not take part in gathering weights for one that has not."""
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")

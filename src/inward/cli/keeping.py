@@ -8,18 +8,17 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import typer
 
 from inward import evaluate
 from inward.cli import keeping_table
+from inward.cli.ballots import Ballot, advised, ballots, electorate, evaluation, samples, unused
 from inward.cli.diagnosis import rule_settings, trained
-from inward.config import EvaluationSettings
 from inward.diagnose import Probe, decide, history
 from inward.diagnose.choice import Candidate, Choice, Voters, Weighed, choose, name_of
 from inward.diagnose.history import judged_probes
@@ -27,13 +26,11 @@ from inward.diagnose.peers import MIN_RUNS, by_peers
 from inward.errors import RunFolderError
 from inward.runs import RunFolder, from_json
 from inward.runs.records import to_json
-from inward.types import Estimate, EvalItem
+from inward.types import Estimate
 
 SOURCES = ("training prompts", "evaluation answers")
 """What support was measured on; the stop rule's own probes come first."""
 TRAINED = ("rlsf", "rlif", "rlsc")
-UNASKED = ("batch_rows", "cot_prompt", "num_branches", "reference")
-"""Settings of an evaluation that change no answer of a checkpoint: its speed, and decodings beside the greedy one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,41 +48,13 @@ class Run:
         """Names the prompts that these probes answered, and the votes they were weighed by."""
         if source == SOURCES[0]:
             return json.dumps(self.folder.read_json("probe.json")["prompts"])
-        return _evaluation(self.folder)
+        return evaluation(self.folder)
 
     def votes(self, source: str) -> int:
         """How many samples of the start model there are to each question."""
         if source == SOURCES[0]:
             return rule_settings(self.folder).start_samples
-        return self.ballot.votes if self.ballot else _samples(self.folder)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ballot:
-    """An evaluation of a start model, whose samples can stand for those that the runs drew of it themselves."""
-
-    folder: RunFolder
-    votes: int
-
-    @cached_property
-    def items(self) -> list[EvalItem]:
-        """Its answers."""
-        return list(self.folder.records("before/items", EvalItem))
-
-
-def _evaluation(folder: RunFolder, *, without: Collection[str] = ()) -> str:
-    """Names the questions of an evaluation and how they were answered."""
-    data, settings = folder.manifest.evaluation, _settings(folder)
-    asked = {key: value for key, value in settings.items() if key not in (*UNASKED, *without)}
-    return f"{data.sha256 if data else ''} {json.dumps(asked, sort_keys=True)}"
-
-
-def _settings(folder: RunFolder) -> Mapping[str, Any]:
-    return cast("Mapping[str, Any]", folder.manifest.settings.get("evaluation") or {})
-
-
-def _samples(folder: RunFolder) -> int:
-    return int(_settings(folder).get("num_samples", EvaluationSettings().num_samples))
+        return self.ballot.votes if self.ballot else samples(self.folder)
 
 
 def show(paths: Sequence[Path], *, as_json: bool) -> None:
@@ -97,15 +66,20 @@ def show(paths: Sequence[Path], *, as_json: bool) -> None:
     runs: list[Run] = []
     left_out: list[dict[str, str]] = []
     folders = {str(path): RunFolder.read(path) for path in _folders(paths)}
-    ballots = _ballots(folders.values())
+    known = ballots(folders)
     for name, folder in folders.items():
-        one = _read(name, folder, ballots.get(_electorate(folder)))
+        if folder.manifest.method == "evaluate":
+            continue
+        one = _read(name, folder, known.get(electorate(folder)))
         if isinstance(one, Run):
             runs.append(one)
         else:
             left_out.append({"run": name, "why": one})
-    used = [str(run.ballot.folder.path) for run in runs if run.ballot]
-    left_out = [one for one in left_out if str(folders[one["run"]].path) not in used]
+    voting = {run.ballot.name for run in runs if run.ballot}
+    for name, folder in folders.items():
+        if folder.manifest.method == "evaluate" and name not in voting:
+            weighed = [(run.name, run.folder) for run in runs]
+            left_out.append({"run": name, "why": unused(name, folder, weighed, known.get(electorate(folder)))})
     if not runs:
         raise RunFolderError(
             "nothing to choose from:\n" + "\n".join(f"  {one['run']}: {one['why']}" for one in left_out)
@@ -132,25 +106,9 @@ def _folders(paths: Sequence[Path]) -> Iterator[Path]:
     yield from found.values()
 
 
-def _ballots(folders: Iterable[RunFolder]) -> dict[str, Ballot]:
-    """Of each start model and its questions, the evaluation with the most samples."""
-    found: dict[str, Ballot] = {}
-    for folder in folders:
-        if folder.manifest.method == "evaluate" and (folder.path / "before/items/complete.json").exists():
-            one, key = Ballot(folder=folder, votes=_samples(folder)), _electorate(folder)
-            found[key] = max(one, found.get(key, one), key=lambda ballot: ballot.votes)
-    return found
-
-
-def _electorate(folder: RunFolder) -> str:
-    """Names a start model, the questions that it was asked, however often, and how its answers were read."""
-    read = json.dumps(folder.manifest.settings.get("answer"), sort_keys=True)
-    return f"{folder.manifest.start.sha256} {_evaluation(folder, without=['num_samples'])} {read}"
-
-
 def _read(name: str, folder: RunFolder, ballot: Ballot | None) -> Run | str:
     """The run, or why it cannot be weighed."""
-    ballot = ballot if ballot and ballot.votes > _samples(folder) else None
+    ballot = ballot if ballot and ballot.votes > samples(folder) else None
     method, settings = folder.manifest.method, folder.manifest.settings
     if method == "interpolate":
         probes = {SOURCES[1]: _mixes(folder, ballot)}
@@ -161,7 +119,9 @@ def _read(name: str, folder: RunFolder, ballot: Ballot | None) -> Run | str:
     elif settings.get("baseline") in evaluate.DECODINGS:
         return "a decoding of the start model: nothing was trained"
     else:
-        probes = _trained(folder, ballot)
+        # Who lays an evaluation beside a run wants it to vote, also where the run has probes of its own.
+        judged = _weighable(_trained(folder, ballot, judged=True)) if ballot else {}
+        probes = judged or _trained(folder, ballot)
     able = _weighable(probes)
     if not able:
         return (
@@ -219,6 +179,8 @@ def _choice(runs: Sequence[Run], left_out: list[dict[str, str]]) -> dict[str, An
         "source": source,
         "voters": voters,
         "votes": min(run.votes(source) for run in able),
+        "ballot": next((run.ballot.name for run in able if run.ballot), None) if source == SOURCES[1] else None,
+        "advice": next((command for command in (advised(run.folder) for run in able) if command), None),
         "paired": voters == "other runs" or _paired(able, source),
         "kept": _said(made.kept, places),
         "best": _said(made.best, places),
@@ -305,6 +267,7 @@ def _said(one: Weighed, runs: Mapping[str, Run]) -> dict[str, Any]:
         "support_change": one.change,
         "probability_best": one.probability_best,
         "stopped": at.stopped,
+        "out": one.out,
         "checkpoint": _place(run.folder, at),
         "greedy_accuracy": _truth(run.folder).get(at.position),
     }

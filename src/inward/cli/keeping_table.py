@@ -45,11 +45,11 @@ def _table(choice: Found, run: str | None) -> Table:
     for one in choice["candidates"]:
         if one["run"] != run:
             continue
-        mark = ", keep" if one == choice["kept"] else ", stopped" if one["stopped"] else ""
+        mark = ", keep" if one == choice["kept"] else ", stopped" if one["stopped"] else ", out" if one["out"] else ""
         cells = [
             _number(one["support"]),
             _cell(one["support_change"], signed=True),
-            _number(one["probability_best"], 2),
+            "-" if one["out"] else _number(one["probability_best"], 2),
         ]
         if judged:
             cells.append(_cell(one["greedy_accuracy"]))
@@ -72,13 +72,19 @@ def _kept(out: Console, choice: Found) -> None:
     alone = choice["voters"] == "start model"
     whose = "A start model whose votes are wrong supports" if alone else "Runs that err alike support"
     lines.append(f"{whose} wrong answers; no label was read for this.")
-    if choice["votes"] < FEW_VOTES:
-        lines.append(
-            f"The start model was sampled {choice['votes']} times a question, which makes weak votes: evaluate it as "
-            "the runs were, with evaluation.num_samples=16, and choose again with that folder beside theirs."
-        )
+    lines.append(f"The start model has {choice['votes']} votes a question" + _of(choice))
+    if choice["votes"] < FEW_VOTES and choice["advice"]:
+        lines.append(f"These are few. Put more beside the runs, and choose again with that folder: {choice['advice']}")
+    elif choice["votes"] < FEW_VOTES:
+        lines.append("These are few: train with stop.start_samples=16, or have the runs judged (--eval-task).")
     for line in lines:
         out.print(escape(line), soft_wrap=True)
+
+
+def _of(choice: Found) -> str:
+    if choice["ballot"]:
+        return f", those of {choice['ballot']}."
+    return ", drawn by the runs." if choice["source"] == "evaluation answers" else ", drawn before training."
 
 
 def _number(value: float | None, places: int = 3) -> str:

@@ -68,6 +68,8 @@ class Weighed:
     """Share of the resamples in which no other has more support."""
     separable: bool
     """Whether the best one is better by more than chance: the interval of the difference leaves 0 out."""
+    out: bool
+    """Whether it may not be kept: the stop rule fired, or it is none of those that are chosen `among`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +87,7 @@ class Choice:
     @property
     def tied(self) -> list[Weighed]:
         """The best, and what cannot be told from it."""
-        return [one for one in self.weighed if not one.separable and not one.candidate.stopped]
+        return [one for one in self.weighed if not (one.separable or one.out)]
 
 
 def choose(
@@ -113,7 +115,8 @@ def choose(
             candidate=one,
             change=_estimate(one, draws[i]),
             probability_best=float(np.mean(draws[i] >= most)) if i in able else 0.0,
-            separable=i != top and (i not in able or float(np.percentile(draws[top] - draws[i], 2.5)) > 0),
+            separable=i != top and float(np.percentile(draws[top] - draws[i], 2.5)) > 0,
+            out=i not in able,
         )
         for i, one in enumerate(candidates)
     ]
@@ -163,6 +166,8 @@ def _reason(kept: Weighed, best: Weighed, weighed: Sequence[Weighed], voters: Vo
         return "there is no checkpoint beside the start model"
     name, change = name_of(best.candidate), best.change
     by = " by the other runs" if voters == "other runs" else ""
+    if any(one.out and not one.candidate.stopped for one in weighed):
+        by += " among what the start model's votes cannot tell apart"
     most = f"{name} has the highest support{by}, {best.candidate.support:.3f}"
     if best.candidate.run:
         most += f", {change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}] against the start model"

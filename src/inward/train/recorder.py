@@ -39,10 +39,13 @@ class Recorder:
     Args:
         policy: a causal language model, an adapter around it or not.
         temperature: logits are divided by it before signals are taken.
+        training: whose it is. Recorders of another training are removed: one that was interrupted left them there.
     """
 
-    def __init__(self, policy: nn.Module, temperature: float) -> None:
-        self.policy, self.temperature = policy, temperature
+    def __init__(self, policy: nn.Module, temperature: float, training: object = None) -> None:
+        self.policy, self.temperature, self.training = policy, temperature, training
+        while isinstance(earlier := vars(policy).get("generate"), Recorder) and earlier.training is not training:
+            earlier.remove()
         self.last: Recorded | None = None
         self.removed = False
         self.inner = cast(Any, policy).generate

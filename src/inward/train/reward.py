@@ -135,7 +135,7 @@ class IntrinsicReward:
                 reward.policy = kwargs["model"]
                 # Sharded weights are gathered for a forward pass: all processes have to make it, or none.
                 if not (is_sharded() or getattr(args, "fsdp", None) or getattr(args, "deepspeed", None)):
-                    reward.recorder = Recorder(kwargs["model"], reward.temperature)
+                    reward.recorder = Recorder(kwargs["model"], reward.temperature, training=state)
 
             def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
                 forget()
