@@ -171,6 +171,8 @@ def _choice(runs: Sequence[Run], left_out: list[dict[str, str]]) -> dict[str, An
     made = choose(_weighable_of(able, source))
     elected = _elected(made, able)
     voters: Voters = "other runs" if elected else "start model"
+    ballot = next((run.ballot.name for run in able if run.ballot), None) if source == SOURCES[1] else None
+    num_votes = min(run.votes(source) for run in able)
     if elected:
         made, source = elected, SOURCES[1]
     places = {run.name: run for run in able}
@@ -178,8 +180,8 @@ def _choice(runs: Sequence[Run], left_out: list[dict[str, str]]) -> dict[str, An
         "start": runs[0].folder.manifest.start.name,
         "source": source,
         "voters": voters,
-        "votes": min(run.votes(source) for run in able),
-        "ballot": next((run.ballot.name for run in able if run.ballot), None) if source == SOURCES[1] else None,
+        "votes": num_votes,
+        "ballot": ballot,
         "advice": next((command for command in (advised(run.folder) for run in able) if command), None),
         "paired": voters == "other runs" or _paired(able, source),
         "kept": _said(made.kept, places),

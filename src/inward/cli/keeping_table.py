@@ -72,19 +72,14 @@ def _kept(out: Console, choice: Found) -> None:
     alone = choice["voters"] == "start model"
     whose = "A start model whose votes are wrong supports" if alone else "Runs that err alike support"
     lines.append(f"{whose} wrong answers; no label was read for this.")
-    lines.append(f"The start model has {choice['votes']} votes a question" + _of(choice))
+    drawn = f", those of {choice['ballot']}" if choice["ballot"] else ""
+    lines.append(f"The start model has {choice['votes']} votes a question{drawn}.")
     if choice["votes"] < FEW_VOTES and choice["advice"]:
         lines.append(f"These are few. Put more beside the runs, and choose again with that folder: {choice['advice']}")
     elif choice["votes"] < FEW_VOTES:
         lines.append("These are few: train with stop.start_samples=16, or have the runs judged (--eval-task).")
     for line in lines:
         out.print(escape(line), soft_wrap=True)
-
-
-def _of(choice: Found) -> str:
-    if choice["ballot"]:
-        return f", those of {choice['ballot']}."
-    return ", drawn by the runs." if choice["source"] == "evaluation answers" else ", drawn before training."
 
 
 def _number(value: float | None, places: int = 3) -> str:
