@@ -151,7 +151,7 @@ def test_an_evaluation_of_the_start_model_with_more_samples_votes_for_it(tmp_pat
     [weak], [strong] = choices(few), choices(many)
     assert (weak["votes"], weak["kept"]["label"]) == (2, "start model")
     assert "has 2 votes a question." in told
-    command = "inward evaluate --model embedded:chat --task arithmetic:test --set evaluation.num_samples=16 --out votes"
+    command = "inward evaluate --model embedded:chat --data arithmetic:test --set evaluation.num_samples=16 --out votes"
     assert (weak["ballot"], weak["advice"]) == (None, command) and f"that folder: {command}" in told
     assert (strong["votes"], strong["ballot"], strong["kept"]["label"]) == (8, str(tmp_path / "votes"), "step 10")
     # Of its greedy answers all have every vote; its samples are as the start model's two.

@@ -5,19 +5,24 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, cast
 
+from inward import tasks
 from inward.answers import AnswerSettings
 from inward.config import EvaluationSettings
 from inward.runs import RunFolder
+from inward.settings import ModelSettings
 from inward.types import EvalItem
 
 UNASKED = ("batch_rows", "cot_prompt", "num_branches", "reference")
 """Settings of an evaluation that change no answer of a checkpoint: its speed, and decodings beside the greedy one."""
+OF_QUESTIONS = ("format", "num_problems")
+"""Settings of an evaluation that the hash of its questions stands for."""
+ELSEWHERE = ("device", "dtype", "revision", "allow_pickle", "trust_remote_code")
+"""Settings of a model that say where it is and how it is loaded, not what it is shown."""
 ENOUGH = 16
 """Samples of the start model to each question that are advised."""
 
@@ -48,43 +53,44 @@ def ballots(folders: Mapping[str, RunFolder]) -> dict[str, Ballot]:
 
 
 def electorate(folder: RunFolder) -> str:
-    """Names a start model, the questions that it was asked, however often, and how its answers were read."""
-    return f"{folder.manifest.start.sha256} {evaluation(folder, without='num_samples')} {json.dumps(_answer(folder))}"
+    """Names a start model, the questions that it was asked, however often, and how it was asked and understood."""
+    return f"{folder.manifest.start.sha256} {evaluation(folder, without=('num_samples',))} {json.dumps(_read(folder))}"
 
 
-def evaluation(folder: RunFolder, *, without: str = "") -> str:
+def evaluation(folder: RunFolder, *, without: Collection[str] = ()) -> str:
     """Names the questions of an evaluation and how they were answered."""
     data = folder.manifest.evaluation
-    asked = {key: value for key, value in _settings(folder).items() if key != without}
+    asked = _settings(folder, "evaluation", without=(*UNASKED, *OF_QUESTIONS, *without))
     return f"{data.sha256 if data else ''} {json.dumps(asked)}"
 
 
 def samples(folder: RunFolder) -> int:
     """How often an evaluation, or that of a run, sampled each question."""
-    return int(_settings(folder).get("num_samples", EvaluationSettings().num_samples))
+    return int(_settings(folder, "evaluation").get("num_samples", EvaluationSettings().num_samples))
 
 
-def unused(name: str, folder: RunFolder, runs: Iterable[tuple[str, RunFolder]], used: Ballot | None) -> str:
+def unused(folder: RunFolder, runs: Iterable[tuple[str, RunFolder]], used: Ballot | None) -> str:
     """Why an evaluation votes for no run.
 
     Args:
-        name: of the evaluation.
         folder: the evaluation.
         runs: those that could be weighed.
-        used: what votes in its place, on the same questions.
+        used: what votes in its place, on the same questions, if anything does.
     """
     start = folder.manifest.start
     same = [(run, other) for run, other in runs if other.manifest.start.sha256 == start.sha256]
     if not same:
         return f"an evaluation trains nothing, and it is of {start.name}, of which there is no run here"
     run, other = same[0]
-    found = [*_differences("evaluation", _settings(folder), _settings(other), "num_samples")]
-    found += _differences("answer", _answer(folder), _answer(other))
+    made = "an evaluation votes where it was made as the run was judged"
+    found = [*_differences("evaluation", folder, other, without=("num_samples", *UNASKED, *OF_QUESTIONS))]
+    found += [*_differences("answer", folder, other), *_differences("model", folder, other, without=ELSEWHERE)]
     if found:
-        return f"an evaluation votes where it was made as the run was judged: {'; '.join(found[:3])} in {run}"
-    if evaluation(folder, without="num_samples") != evaluation(other, without="num_samples"):
-        return f"an evaluation votes where it was made as the run was judged: {run} was asked other questions"
-    if used and used.name != name:
+        return f"{made}: {'; '.join(found[:3])} in {run}"
+    if evaluation(folder, without=("num_samples",)) != evaluation(other, without=("num_samples",)):
+        asked = [*_differences("evaluation", folder, other, without={*plain_of("evaluation")} - {*OF_QUESTIONS})]
+        return f"{made}: {run} was asked other questions" + "".join(f"; {one} there" for one in asked)
+    if used:
         return f"{used.name} has as many samples of the start model or more, and votes"
     return f"it has {samples(folder)} samples to each question, and the run {samples(other)}"
 
@@ -95,28 +101,41 @@ def advised(folder: RunFolder) -> str | None:
     if judged is None:
         return None
     words = ["inward", "evaluate", "--model", folder.manifest.start.name]
-    words += ["--data" if Path(judged.name).suffix else "--task", judged.name]
-    plain = {**dataclasses.asdict(EvaluationSettings()), "num_samples": None}
-    chosen = {"evaluation": {**_settings(folder), "num_samples": ENOUGH}, "answer": _answer(folder)}
-    for part, usual in (("evaluation", plain), ("answer", dataclasses.asdict(AnswerSettings()))):
-        for key, value in chosen[part].items():
-            if json.dumps(value) != json.dumps(usual.get(key)):
-                words += ["--set", f"{part}.{key}={json.dumps(value) if not isinstance(value, str) else value}"]
-    return shlex.join([*words, "--out", "votes"])
+    words += ["--task" if judged.name in tasks.NAMES else "--data", judged.name]
+    asked = _settings(folder, "evaluation", without=UNASKED) | {"num_samples": ENOUGH}
+    asked["format"] = asked.get("format") or _settings(folder, "prompts").get("format", "plain")
+    chosen = {"evaluation": asked, "answer": _settings(folder, "answer"), "model": _settings(folder, "model")}
+    for part, values in chosen.items():
+        usual = plain_of(part) | {"num_samples": None, "format": "plain"}
+        for key in sorted(values):
+            if json.dumps(values[key]) != json.dumps(usual.get(key)):
+                words += ["--set", f"{part}.{key}={_plain(values[key])}"]
+    needs_file = " (and --data FILE, if the runs had one)" if judged.name in tasks.BENCHMARKS else ""
+    return shlex.join([*words, "--out", "votes"]) + needs_file
 
 
-def _settings(folder: RunFolder) -> dict[str, Any]:
-    stored = cast("Mapping[str, Any]", folder.manifest.settings.get("evaluation") or {})
-    return {key: stored[key] for key in sorted(stored) if key not in UNASKED}
+def plain_of(part: str) -> dict[str, Any]:
+    """The defaults of a group of settings."""
+    kinds: dict[str, Any] = {"evaluation": EvaluationSettings, "answer": AnswerSettings, "model": ModelSettings}
+    return dataclasses.asdict(kinds[part]())
 
 
-def _answer(folder: RunFolder) -> dict[str, Any]:
-    stored = cast("Mapping[str, Any]", folder.manifest.settings.get("answer") or {})
-    return {key: stored[key] for key in sorted(stored)}
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
-def _differences(part: str, here: Mapping[str, Any], there: Mapping[str, Any], *but: str) -> Iterator[str]:
-    for key in sorted({*here, *there}):
-        mine, theirs = (json.dumps(one.get(key)) for one in (here, there))
-        if key not in but and mine != theirs:
-            yield f"{part}.{key} is {mine} here, {theirs}"
+def _read(folder: RunFolder) -> list[dict[str, Any]]:
+    return [_settings(folder, "answer"), _settings(folder, "model", without=ELSEWHERE)]
+
+
+def _settings(folder: RunFolder, part: str, *, without: Collection[str] = ()) -> dict[str, Any]:
+    stored = cast("Mapping[str, Any]", folder.manifest.settings.get(part) or {})
+    return {key: stored[key] for key in sorted(stored) if key not in without}
+
+
+def _differences(part: str, here: RunFolder, there: RunFolder, *, without: Collection[str] = ()) -> Iterator[str]:
+    ours, theirs = (_settings(one, part, without=without) for one in (here, there))
+    for key in sorted({*ours, *theirs}):
+        mine, other = json.dumps(ours.get(key)), json.dumps(theirs.get(key))
+        if mine != other:
+            yield f"{part}.{key} is {mine} here, {other}"

@@ -75,11 +75,11 @@ def show(paths: Sequence[Path], *, as_json: bool) -> None:
             runs.append(one)
         else:
             left_out.append({"run": name, "why": one})
-    voting = {run.ballot.name for run in runs if run.ballot}
+    voting = {electorate(run.ballot.folder): run.ballot for run in runs if run.ballot}
     for name, folder in folders.items():
-        if folder.manifest.method == "evaluate" and name not in voting:
-            weighed = [(run.name, run.folder) for run in runs]
-            left_out.append({"run": name, "why": unused(name, folder, weighed, known.get(electorate(folder)))})
+        used = voting.get(electorate(folder))
+        if folder.manifest.method == "evaluate" and not (used and used.name == name):
+            left_out.append({"run": name, "why": unused(folder, [(run.name, run.folder) for run in runs], used)})
     if not runs:
         raise RunFolderError(
             "nothing to choose from:\n" + "\n".join(f"  {one['run']}: {one['why']}" for one in left_out)
