@@ -6,6 +6,7 @@ from inward import models
 from inward.batch import SIGNALS
 from inward.models import ModelSettings
 from inward.sample import cache, decode
+from inward.sample.cache import staying
 from inward.sample.decode import Decoding, Row, decode_rows
 from inward.types import Source
 
@@ -85,3 +86,11 @@ def test_the_roomy_cache_holds_what_a_dynamic_cache_holds(monkeypatch):
         one.crop(-2)
     add(4, 1)
     add(4, 5)
+
+
+def test_rows_that_stay_keep_their_places_but_for_those_that_fill_the_gaps():
+    gone = torch.tensor([False, True, False, True, False, False, True])
+    # Four stay: rows 0, 2, 4 and 5. Two of them are among the first four, and the others fill places 1 and 3.
+    assert staying(gone).tolist() == [0, 4, 2, 5]
+    assert staying(torch.zeros(3, dtype=torch.bool)).tolist() == [0, 1, 2]
+    assert staying(torch.ones(3, dtype=torch.bool)).tolist() == []

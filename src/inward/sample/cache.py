@@ -59,6 +59,21 @@ class _RoomyLayer(DynamicLayer):
     def crop(self, tokens_to_remove: int) -> None:
         self.length -= abs(tokens_to_remove)
 
+    def leave(self, rows: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
+        """Give away what is held of some rows, and go on with the rest."""
+        assert self.keys is not None and self.values is not None
+        gone = self.keys[rows, :, : self.length], self.values[rows, :, : self.length]
+        if len(rows):  # what they held is in use elsewhere, so its memory is let go here
+            self.keys, self.values = self.keys[rest], self.values[rest]
+        else:
+            self.keys, self.values = self._gathered(self.keys, rest), self._gathered(self.values, rest)
+        return gone
+
+    def _gathered(self, states: Tensor, rest: Tensor) -> Tensor:
+        moved = (rest != torch.arange(len(rest), device=rest.device)).nonzero().squeeze(1)
+        states[moved, :, : self.length] = states[rest[moved], :, : self.length]
+        return states[: len(rest)]
+
 
 def left_pad(sequences: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Token ids and attention mask, both [N, T], padded on the left."""
@@ -117,14 +132,21 @@ def _read(policy: Policy, ids: Tensor, mask: Tensor, num_layers: int) -> Layers 
 
 
 def taken(cache: DynamicCache, rows: Tensor, rest: Tensor) -> Layers:
-    """Take some rows out of a cache, in which the rest stays."""
-    out: Layers = []
-    for layer in cache.layers:
-        assert isinstance(layer, _RoomyLayer) and layer.keys is not None and layer.values is not None
-        out.append((layer.keys[rows, :, : layer.length], layer.values[rows, :, : layer.length]))
-        # Layer by layer, so that no more than one of them is held twice.
-        layer.keys, layer.values = layer.keys[rest], layer.values[rest]
-    return out
+    """Take some rows out of a cache, in which the rest stays, see `staying`."""
+    # Layer by layer, so that no more than one of them is held twice.
+    return [layer.leave(rows, rest) for layer in cache.layers if isinstance(layer, _RoomyLayer)]
+
+
+def staying(gone: Tensor) -> Tensor:
+    """[K] places of the rows that stay, of which as few as can be have another place than before.
+
+    Args:
+        gone: [N] whether a row leaves.
+    """
+    stay = (~gone).nonzero().squeeze(1)
+    order = torch.arange(len(stay), device=gone.device)
+    order[gone[: len(stay)]] = stay[stay >= len(stay)]
+    return order
 
 
 def joined(parts: Sequence[Layers], policy: Policy, index: Tensor | None = None) -> DynamicCache:
@@ -147,10 +169,14 @@ def joined(parts: Sequence[Layers], policy: Policy, index: Tensor | None = None)
 
 def _flush_right(states: Sequence[Tensor], width: int, index: Tensor | None) -> Tensor:
     """[N, heads, width + ROOM, size], zero where there is nothing: what is masked out must still be a number."""
+    if index is not None:
+        states = [_flush_right(states, width, None)[index, :, :width]] if len(states) > 1 else [states[0][index]]
     _, heads, _, size = states[0].shape
-    whole = states[0].new_zeros(sum(map(len, states)), heads, width + ROOM, size)
+    whole = states[0].new_empty(sum(map(len, states)), heads, width + ROOM, size)
     start = 0
     for one in states:
-        whole[start : start + len(one), :, width - one.shape[2] : width] = one
+        rows = whole[start : start + len(one)]
+        rows[:, :, : width - one.shape[2]] = 0
+        rows[:, :, width - one.shape[2] : width] = one
         start += len(one)
-    return whole if index is None else whole[index]
+    return whole

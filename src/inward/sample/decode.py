@@ -25,7 +25,7 @@ from transformers import DynamicCache, LogitsProcessor, StoppingCriteria
 from inward.batch import SIGNALS, TokenSignals, spread
 from inward.errors import ModelError
 from inward.models import Policy
-from inward.sample.cache import Layers, joined, left_pad, prefill, taken
+from inward.sample.cache import Layers, joined, left_pad, prefill, staying, taken
 from inward.signals import token_signals
 from inward.types import Source, TraceSignals
 
@@ -321,7 +321,7 @@ def _generate(
         gone = chooser.finished if step < limit else torch.ones_like(chooser.finished)
         mask = torch.cat([before, chooser.text_mask(step)], 1)
         questions = chooser.questions(gone, asking) if asking else {}
-        asked, rest = torch.tensor([*questions], dtype=torch.long, device=ids.device), (~gone).nonzero().squeeze(1)
+        asked, rest = torch.tensor([*questions], dtype=torch.long, device=ids.device), staying(gone)
         layers, rows = taken(cache, asked, rest), chooser.present[asked].tolist()
         if questions:
             asides.append(
