@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from inward.answers.bounds import whole
 from inward.answers.doubt import denied, label_patterns, negated, taken_back
@@ -55,6 +56,12 @@ def find(
     Raises:
         SettingsError: if `labels` is empty.
     """
+    return _remembered(completion, kind, tuple(labels), strict)
+
+
+@lru_cache(maxsize=1024)
+def _remembered(completion: str, kind: AnswerKind, labels: Sequence[str], strict: bool) -> FoundAnswer | None:
+    """Traces of the same question often have the same words."""
     start, stop = meant(completion)
     found = _find(unified(completion[start:stop]), kind, labels, strict)
     if found is None:
