@@ -23,6 +23,7 @@ from transformers.modeling_utils import PreTrainedModel
 
 from inward.errors import DataError, SettingsError
 from inward.settings import ModelSettings, PreferenceSettings
+from inward.train.by_length import read_by_length
 from inward.train.interruption import fit
 from inward.train.processes import shared_rows, steps_per_epoch
 from inward.train.quantized import check_quantized, full_adapter, load_base
@@ -166,11 +167,15 @@ def _trainer(
     # Full fine-tuning keeps float32 weights: steps of 1e-6 vanish in bfloat16.
     policy = load_base(start, model, settings.lora)
     args = config(settings, work=work, seed=seed, device=policy.device.type, num_pairs=len(pairs))
+    read_by_length(policy, args)
     adapter_off = settings.lora is not None and reference == start
+    frozen = None if adapter_off else load_base(reference, model, settings.lora)
+    if frozen is not None:
+        read_by_length(frozen, args)
     stoppers = [] if settings.stop_margin is None else [_stopper(settings.stop_margin)]
     trainer = DPOTrainer(
         model=policy,
-        ref_model=None if adapter_off else load_base(reference, model, settings.lora),
+        ref_model=frozen,
         args=args,
         data_collator=exact_ids_collator(cast("int", tokenizer.pad_token_id)),
         train_dataset=shared_rows(rows, args, work / "pairs"),

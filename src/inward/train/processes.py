@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from inward.errors import SettingsError
 from inward.models import pick_device
 from inward.runs.crew import ALONE, Crew
 from inward.settings import ModelSettings
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
 
 WAIT = timedelta(days=7)
 """For a process that works alone, as where a checkpoint is probed; of one that died the launcher tells the others."""
@@ -28,6 +31,11 @@ def is_sharded() -> bool:
     """Whether `accelerate launch` was told to shard weights over the processes, which it says in the environment."""
     zero3 = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3"
     return zero3 or os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+
+
+def shards(args: TrainingArguments | None) -> bool:
+    """Whether a training with these arguments of transformers' trainer shards weights over the processes."""
+    return is_sharded() or bool(getattr(args, "fsdp", None) or getattr(args, "deepspeed", None))
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from inward.batch import TokenSignals
 from inward.errors import SettingsError
 from inward.forward import sequence_signals
 from inward.models import decode, evaluating, token_ends
-from inward.train.processes import is_sharded
+from inward.train.processes import shards
 from inward.train.recorder import Recorder
 
 
@@ -134,7 +134,7 @@ class IntrinsicReward:
                 forget()
                 reward.policy = kwargs["model"]
                 # Sharded weights are gathered for a forward pass: all processes have to make it, or none.
-                if not (is_sharded() or getattr(args, "fsdp", None) or getattr(args, "deepspeed", None)):
+                if not shards(args):
                     reward.recorder = Recorder(kwargs["model"], reward.temperature, training=state)
 
             def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -25,6 +25,7 @@ from inward.errors import DataError, ModelError, SettingsError
 from inward.forward import Sequences, batch_tokens, batches
 from inward.models import check_folder, evaluating, load_model, load_tokenizer, pick_device
 from inward.settings import ModelSettings, RewardModelSettings
+from inward.train.by_length import read_by_length
 from inward.train.interruption import fit
 from inward.train.preference import Training
 from inward.train.processes import steps_per_epoch
@@ -240,6 +241,7 @@ def _trainer(
         torch.manual_seed(seed)  # the head is drawn while loading
         scored = load_base(start, model, settings.lora, None if halved else "float32", scalar_head=True)
     _head(scored).float()
+    read_by_length(scored, args)
     trainer = RewardTrainer(
         model=scored,
         args=args,

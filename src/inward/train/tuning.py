@@ -16,6 +16,7 @@ from transformers.modeling_utils import PreTrainedModel
 
 from inward.errors import DataError, SettingsError
 from inward.settings import ModelSettings, TuningSettings
+from inward.train.by_length import read_by_length
 from inward.train.interruption import fit
 from inward.train.processes import steps_per_epoch
 from inward.train.quantized import check_quantized, full_adapter, load_base
@@ -126,9 +127,11 @@ def _trainer(
     ]
     # Full fine-tuning keeps float32 weights: small steps vanish in bfloat16.
     policy = load_base(start, model, settings.lora)
+    args = config(settings, work=work, seed=seed, device=policy.device.type, num_traces=len(traces))
+    read_by_length(policy, args)
     trainer = SFTTrainer(
         model=policy,
-        args=config(settings, work=work, seed=seed, device=policy.device.type, num_traces=len(traces)),
+        args=args,
         train_dataset=Dataset.from_list(rows),
         processing_class=stand_in_tokenizer(start, model),
         peft_config=peft_config(settings.lora, policy) if settings.lora else None,
