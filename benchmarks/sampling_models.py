@@ -82,7 +82,7 @@ def cases(names: Sequence[str]) -> Iterator[Case]:
     for name in names:
         folder = SHARED / "models" / name if name == "stories260K" else Path(name)
         if name == SHAPE:
-            yield case_of(name, shape(), STORY, num_prompts=1, prompt_tokens=256, new_tokens=16, group_size=4)
+            yield case_of(name, shape(), STORY, num_prompts=1, prompt_tokens=256, new_tokens=16)
         elif name.startswith("embedded:"):
             policy = models.load(organism.path(name.partition(":")[2]), ModelSettings(device="auto"))
             words = ["Q:1+2-3*4+5?\nA:", "Q:9-4*7+2?\nA:"]
@@ -103,7 +103,6 @@ def case_of(
     prompt_tokens: int,
     new_tokens: int,
     joint: str = " ",
-    group_size: int = 16,
 ) -> Case:
     """Prompts of three quarters to the whole of so many tokens, of shuffled words."""
     rng = random.Random(0)
@@ -115,7 +114,7 @@ def case_of(
             text = more
         prompts.append(Prompt(id=str(index), text=text))
     rng.shuffle(prompts)
-    settings = SamplingSettings(strategy="sample", group_size=group_size, max_completion_tokens=new_tokens)
+    settings = SamplingSettings(strategy="sample", group_size=16, max_completion_tokens=new_tokens)
     answer = AnswerSettings(kind="text", elicit="never" if name.startswith("embedded:") else "missing")
     return Case(name=name, policy=policy, prompts=prompts, params=settings.params(policy, 0), answer=answer)
 
