@@ -59,11 +59,12 @@ def test_logits_of_the_model_are_those_of_the_whole_batch(plain, parted, ids):
     "further",
     [
         {"attention_mask": MASK.flip(1)},
+        {"attention_mask": MASK * (torch.arange(30) != 3)},
         {"output_hidden_states": True},
         {"use_cache": True},
         {"position_ids": torch.arange(30)[None].expand(9, 30)},
     ],
-    ids=["padded on the left", "more asked for", "a cache", "positions told"],
+    ids=["padded on the left", "a gap", "more asked for", "a cache", "positions told"],
 )
 def test_other_calls_are_left_as_they_are(plain, parted, ids, further):
     seen = shapes(parted)

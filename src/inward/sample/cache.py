@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -134,7 +134,7 @@ def _read(policy: Policy, ids: Tensor, mask: Tensor, num_layers: int) -> Layers 
 def taken(cache: DynamicCache, rows: Tensor, rest: Tensor) -> Layers:
     """Take some rows out of a cache, in which the rest stays, see `staying`."""
     # Layer by layer, so that no more than one of them is held twice.
-    return [layer.leave(rows, rest) for layer in cache.layers if isinstance(layer, _RoomyLayer)]
+    return [layer.leave(rows, rest) for layer in cast("list[_RoomyLayer]", cache.layers)]
 
 
 def staying(gone: Tensor) -> Tensor:

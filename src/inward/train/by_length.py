@@ -49,7 +49,8 @@ def read_by_length(model: PreTrainedModel, args: TrainingArguments | None) -> No
         ids, mask = asked.pop("input_ids"), asked.pop("attention_mask")
         lengths, order = mask.sum(1).sort()
         parts = cut(lengths.tolist())
-        if len(parts) == 1 or not bool(mask[:, 0].all()):
+        on_the_right = torch.arange(mask.shape[1], device=mask.device) < lengths[:, None]
+        if len(parts) == 1 or not torch.equal(mask[order].bool(), on_the_right):
             return whole(self, input_ids=ids, attention_mask=mask, **asked)
         states: list[Tensor] = []
         for (_, width), rows in zip(parts, order.split([size for size, _ in parts]), strict=True):
