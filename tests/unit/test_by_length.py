@@ -1,14 +1,18 @@
 """Batches of unlike length that are read in parts: the same hidden states and gradients, with less padding."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, GPT2Config, MixtralConfig
 
 from inward import models
 from inward.models import ModelSettings
-from inward.train import by_length
+from inward.train import PreferenceSettings, RewardModelSettings, by_length, preference, reward_model
 from inward.train.by_length import cut, read_by_length
+from inward.train.tuning import TuningSettings, tuning
+from inward.types import FinishReason, PreferencePair, Prompt, Source, Trace
 
 LENGTHS = torch.tensor([5, 30, 7, 8, 22, 21, 9, 5, 14])
 MASK = (torch.arange(30) < LENGTHS[:, None]).long()
@@ -60,11 +64,12 @@ def test_logits_of_the_model_are_those_of_the_whole_batch(plain, parted, ids):
     [
         {"attention_mask": MASK.flip(1)},
         {"attention_mask": MASK * (torch.arange(30) != 3)},
+        {"attention_mask": MASK * (LENGTHS != 14)[:, None]},
         {"output_hidden_states": True},
         {"use_cache": True},
         {"position_ids": torch.arange(30)[None].expand(9, 30)},
     ],
-    ids=["padded on the left", "a gap", "more asked for", "a cache", "positions told"],
+    ids=["padded on the left", "a gap", "an empty row", "more asked for", "a cache", "positions told"],
 )
 def test_other_calls_are_left_as_they_are(plain, parted, ids, further):
     seen = shapes(parted)
@@ -89,3 +94,104 @@ def test_rows_are_cut_where_padding_costs_more_than_a_part(monkeypatch):
     monkeypatch.setattr(by_length, "PART_TOKENS", 150)
     assert cut([8, 9, 10, 50, 60]) == [(5, 60)]
     assert cut([7]) == [(1, 7)]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        GPT2Config(n_embd=16, n_layer=2, n_head=2, n_positions=30, vocab_size=31),
+        MixtralConfig(
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            num_local_experts=2,
+            vocab_size=31,
+        ),
+    ],
+    ids=["gpt2", "mixtral"],
+)
+def test_models_with_outputs_of_their_own_read_in_parts(config, ids, monkeypatch):
+    monkeypatch.setattr(by_length, "PART_TOKENS", 20)
+    torch.manual_seed(0)
+    plain = AutoModelForCausalLM.from_config(config).eval()
+    parted, seen = copy.deepcopy(plain), []
+    read_by_length(parted, None)
+    parted.get_input_embeddings().register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    one, other = (model(input_ids=ids, attention_mask=MASK, use_cache=False).logits for model in (plain, parted))
+    assert seen == [5, 3, 1]
+    torch.testing.assert_close(one[MASK.bool()], other[MASK.bool()], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("devices", "parts"), [(0, 3), (1, 3), (2, 1)])
+def test_a_model_that_a_process_has_on_several_devices_reads_whole_batches(plain, ids, monkeypatch, devices, parts):
+    monkeypatch.setattr(by_length, "PART_TOKENS", 20)
+    read_by_length(plain, SimpleNamespace(n_gpu=devices))
+    seen = shapes(plain)
+    plain.base_model(input_ids=ids, attention_mask=MASK, use_cache=False)
+    assert len(seen) == parts
+
+
+def trace(index, *ids):
+    return Trace(
+        prompt_id="q",
+        index=index,
+        source=Source.SAMPLE,
+        prompt_ids=(1, 5, 4),
+        completion_ids=ids,
+        completion="",
+        token_ends=(0,) * len(ids),
+        finish_reason=FinishReason.STOP,
+        policy="m",
+    )
+
+
+LONG, SHORT, OTHER = trace(0, *range(5, 25), 2), trace(1, 13, 2), trace(2, 14, 15, 2)
+PAIRS = [
+    PreferencePair(
+        prompt=Prompt(id="q", text="?"), chosen=one, rejected=two, chosen_answer=None, rejected_answer=None, gap=0.5
+    )
+    for one, two in ((LONG, SHORT), (OTHER, SHORT), (LONG, OTHER))
+]
+ONE_STEP = {"lora": None, "learning_rate": 1e-3, "num_epochs": 1, "batch_size": 4}
+
+
+@pytest.mark.parametrize(
+    ("train", "data", "settings"),
+    [
+        (preference, PAIRS, PreferenceSettings(**ONE_STEP)),
+        (reward_model, PAIRS, RewardModelSettings(**ONE_STEP)),
+        (reward_model, PAIRS, RewardModelSettings(**ONE_STEP, margin=False)),
+        (tuning, [LONG, SHORT, OTHER], TuningSettings(**ONE_STEP)),
+    ],
+    ids=["dpo", "reward model", "reward model without margins", "fine-tuning"],
+)
+def test_every_training_reads_in_parts_and_its_first_step_is_that_of_whole_batches(
+    train, data, settings, tiny_model, tmp_path, monkeypatch
+):
+    steps, counted, plain_cut = {}, [], by_length.cut
+
+    def noted(lengths):
+        counted.append(len(plain_cut(lengths)))
+        return plain_cut(lengths)
+
+    monkeypatch.setattr(by_length, "cut", noted)
+    for tokens in (4, 10_000):
+        monkeypatch.setattr(by_length, "PART_TOKENS", tokens)
+        out, logs = tmp_path / f"out-{tokens}", []
+        out.mkdir()
+        train(
+            data,
+            start=tiny_model,
+            out=out,
+            work=tmp_path / f"work-{tokens}",
+            settings=settings,
+            model=ModelSettings(device="cpu"),
+            seed=0,
+            log=logs.append,
+        )
+        steps[tokens] = (max(counted), logs[0]["loss"], logs[0]["grad_norm"])
+        counted.clear()
+    assert steps[4][0] > 1 == steps[10_000][0]
+    assert steps[4][1:] == pytest.approx(steps[10_000][1:], rel=1e-4)

@@ -13,9 +13,7 @@ from types import MethodType
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn import functional
-from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.modeling_utils import PreTrainedModel
 from transformers.training_args import TrainingArguments
 
@@ -24,19 +22,26 @@ from inward.train.processes import shards
 PART_TOKENS = 512
 """What one more part costs, in tokens: a part is cut off where it saves more padding than that."""
 
+READ = {"input_ids", "attention_mask"}
+PASSED_ON = {"return_dict", "margin"}
+"""What changes nothing: TRL's trainer of reward models hands margins to the backbone, which does not know them."""
+
 
 def read_by_length(model: PreTrainedModel, args: TrainingArguments | None) -> None:
     """Let a model's backbone read batches that are padded on the right in parts of like length.
 
-    Other calls (padding on the left, a cache, further inputs or outputs) are left as they are, and so is a model whose
-    weights are sharded: they are gathered for each reading, which all processes must make together.
+    Other calls (padding on the left, a cache, further inputs or outputs) are left as they are. So is a model whose
+    weights are sharded, since they are gathered for each reading, which all processes must make together, and one of
+    which a process has replicas on several devices, since these would read with the weights of the first.
 
     Args:
         model: to be trained, or a reference; before TRL and PEFT wrap it.
-        args: of the training; None for one that shards nothing.
+        args: of the training; None for one that neither shards nor replicates.
     """
     backbone: Any = model.base_model
-    if shards(args) or backbone is model or not inspect.ismethod(backbone.forward):
+    if shards(args) or (args is not None and args.n_gpu > 1):
+        return
+    if backbone is model or not inspect.ismethod(backbone.forward):
         return
     whole = backbone.forward.__func__
 
@@ -44,20 +49,22 @@ def read_by_length(model: PreTrainedModel, args: TrainingArguments | None) -> No
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
         asked = kwargs | dict(zip(("input_ids",), args, strict=False))
         further = {name for name, value in asked.items() if value is not None and value is not False}
-        if len(args) > 1 or further - {"return_dict"} != {"input_ids", "attention_mask"}:
+        if len(args) > 1 or further - PASSED_ON != READ or asked.get("return_dict") is False:
             return whole(self, *args, **kwargs)
         ids, mask = asked.pop("input_ids"), asked.pop("attention_mask")
         lengths, order = mask.sum(1).sort()
-        parts = cut(lengths.tolist())
+        sizes = lengths.tolist()
+        parts = cut(sizes)
         on_the_right = torch.arange(mask.shape[1], device=mask.device) < lengths[:, None]
-        if len(parts) == 1 or not torch.equal(mask[order].bool(), on_the_right):
+        if len(parts) == 1 or not sizes[0] or not torch.equal(mask[order].bool(), on_the_right):
             return whole(self, input_ids=ids, attention_mask=mask, **asked)
-        states: list[Tensor] = []
-        for (_, width), rows in zip(parts, order.split([size for size, _ in parts]), strict=True):
-            read = whole(self, input_ids=ids[rows, :width], attention_mask=mask[rows, :width], **asked)
-            states.append(functional.pad(read.last_hidden_state, (0, 0, 0, ids.shape[1] - width)))
-        together = torch.cat(states)[order.argsort()]
-        return BaseModelOutputWithPast(last_hidden_state=together)  # pyright: ignore[reportArgumentType]
+        reads = [
+            whole(self, input_ids=ids[rows, :width], attention_mask=mask[rows, :width], **asked)
+            for (_, width), rows in zip(parts, order.split([size for size, _ in parts]), strict=True)
+        ]
+        states = [read.last_hidden_state for read in reads]
+        states = [functional.pad(one, (0, 0, 0, ids.shape[1] - one.shape[1])) for one in states]
+        return type(reads[0])(last_hidden_state=torch.cat(states)[order.argsort()])
 
     backbone.forward = MethodType(forward, backbone)  # bound, so that a copy of the model reads with its own weights
 
