@@ -5,6 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from token_traces import pair, trace
+from torch import nn
 from transformers import AutoModelForCausalLM, GPT2Config, MixtralConfig
 
 from inward import models
@@ -12,7 +14,6 @@ from inward.models import ModelSettings
 from inward.train import PreferenceSettings, RewardModelSettings, by_length, preference, reward_model
 from inward.train.by_length import cut, read_by_length
 from inward.train.tuning import TuningSettings, tuning
-from inward.types import FinishReason, PreferencePair, Prompt, Source, Trace
 
 LENGTHS = torch.tensor([5, 30, 7, 8, 22, 21, 9, 5, 14])
 MASK = (torch.arange(30) < LENGTHS[:, None]).long()
@@ -133,27 +134,8 @@ def test_a_model_that_a_process_has_on_several_devices_reads_whole_batches(plain
     assert len(seen) == parts
 
 
-def trace(index, *ids):
-    return Trace(
-        prompt_id="q",
-        index=index,
-        source=Source.SAMPLE,
-        prompt_ids=(1, 5, 4),
-        completion_ids=ids,
-        completion="",
-        token_ends=(0,) * len(ids),
-        finish_reason=FinishReason.STOP,
-        policy="m",
-    )
-
-
-LONG, SHORT, OTHER = trace(0, *range(5, 25), 2), trace(1, 13, 2), trace(2, 14, 15, 2)
-PAIRS = [
-    PreferencePair(
-        prompt=Prompt(id="q", text="?"), chosen=one, rejected=two, chosen_answer=None, rejected_answer=None, gap=0.5
-    )
-    for one, two in ((LONG, SHORT), (OTHER, SHORT), (LONG, OTHER))
-]
+LONG, SHORT, OTHER = (*range(5, 25), 2), (13, 2), (14, 15, 2)
+PAIRS = [pair(LONG, SHORT), pair(OTHER, SHORT), pair(LONG, OTHER)]
 ONE_STEP = {"lora": None, "learning_rate": 1e-3, "num_epochs": 1, "batch_size": 4}
 
 
@@ -163,35 +145,36 @@ ONE_STEP = {"lora": None, "learning_rate": 1e-3, "num_epochs": 1, "batch_size": 
         (preference, PAIRS, PreferenceSettings(**ONE_STEP)),
         (reward_model, PAIRS, RewardModelSettings(**ONE_STEP)),
         (reward_model, PAIRS, RewardModelSettings(**ONE_STEP, margin=False)),
-        (tuning, [LONG, SHORT, OTHER], TuningSettings(**ONE_STEP)),
+        (tuning, [trace(LONG), trace(SHORT), trace(OTHER)], TuningSettings(**ONE_STEP)),
     ],
     ids=["dpo", "reward model", "reward model without margins", "fine-tuning"],
 )
 def test_every_training_reads_in_parts_and_its_first_step_is_that_of_whole_batches(
     train, data, settings, tiny_model, tmp_path, monkeypatch
 ):
-    steps, counted, plain_cut = {}, [], by_length.cut
+    steps, tokens_read = {}, []
 
-    def noted(lengths):
-        counted.append(len(plain_cut(lengths)))
-        return plain_cut(lengths)
+    def note(module, args):
+        if isinstance(module, nn.Embedding):
+            tokens_read.append(args[0].numel())
 
-    monkeypatch.setattr(by_length, "cut", noted)
-    for tokens in (4, 10_000):
-        monkeypatch.setattr(by_length, "PART_TOKENS", tokens)
-        out, logs = tmp_path / f"out-{tokens}", []
+    for part_tokens in (4, 10_000):
+        monkeypatch.setattr(by_length, "PART_TOKENS", part_tokens)
+        out, logs = tmp_path / f"out-{part_tokens}", []
         out.mkdir()
+        hook = nn.modules.module.register_module_forward_pre_hook(note)
         train(
             data,
             start=tiny_model,
             out=out,
-            work=tmp_path / f"work-{tokens}",
+            work=tmp_path / f"work-{part_tokens}",
             settings=settings,
             model=ModelSettings(device="cpu"),
             seed=0,
             log=logs.append,
         )
-        steps[tokens] = (max(counted), logs[0]["loss"], logs[0]["grad_norm"])
-        counted.clear()
-    assert steps[4][0] > 1 == steps[10_000][0]
+        hook.remove()
+        steps[part_tokens] = (sum(tokens_read), logs[0]["loss"], logs[0]["grad_norm"])
+        tokens_read.clear()
+    assert steps[4][0] < 0.6 * steps[10_000][0]
     assert steps[4][1:] == pytest.approx(steps[10_000][1:], rel=1e-4)

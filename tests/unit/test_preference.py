@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from token_traces import pair
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from inward.errors import DataError, ModelError, SettingsError
@@ -11,35 +12,9 @@ from inward.models import ModelSettings
 from inward.train import LoraSettings, PreferenceSettings, preference
 from inward.train.preference import config
 from inward.train.trainer import newest_checkpoint
-from inward.types import FinishReason, PreferencePair, Prompt, Source, Trace
 
 CPU = ModelSettings(device="cpu")
 FULL = PreferenceSettings(lora=None, learning_rate=1e-3, num_epochs=1, batch_size=4, beta=0.1)
-
-
-def trace(index, ids):
-    return Trace(
-        prompt_id="q",
-        index=index,
-        source=Source.SAMPLE,
-        prompt_ids=(1, 5, 4),
-        completion_ids=ids,
-        completion="",
-        token_ends=(0,) * len(ids),
-        finish_reason=FinishReason.STOP,
-        policy="m",
-    )
-
-
-def pair(chosen, rejected):
-    return PreferencePair(
-        prompt=Prompt(id="q", text="?"),
-        chosen=trace(0, chosen),
-        rejected=trace(1, rejected),
-        chosen_answer=None,
-        rejected_answer=None,
-        gap=0.5,
-    )
 
 
 # The second pair's chosen tokens are two that no tokenizer would write next to each other: `so` as one letter each.

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+from token_traces import PROMPT, pair
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from inward import forward
@@ -21,36 +22,9 @@ from inward.train import (
     sequence_rewards,
 )
 from inward.train.reward_model import config
-from inward.types import FinishReason, PreferencePair, Prompt, Source, Trace
 
 CPU = ModelSettings(device="cpu")
 FULL = RewardModelSettings(lora=None, learning_rate=1e-3, num_epochs=1, batch_size=4)
-PROMPT = (1, 5, 4)
-
-
-def trace(index, ids):
-    return Trace(
-        prompt_id="q",
-        index=index,
-        source=Source.SAMPLE,
-        prompt_ids=PROMPT,
-        completion_ids=ids,
-        completion="",
-        token_ends=(0,) * len(ids),
-        finish_reason=FinishReason.STOP,
-        policy="m",
-    )
-
-
-def pair(chosen, rejected, gap):
-    return PreferencePair(
-        prompt=Prompt(id="q", text="?"),
-        chosen=trace(0, chosen),
-        rejected=trace(1, rejected),
-        chosen_answer=None,
-        rejected_answer=None,
-        gap=gap,
-    )
 
 
 PAIRS = [

@@ -2,30 +2,16 @@ import dataclasses
 
 import pytest
 import torch
+from token_traces import trace
 from transformers import AutoModelForCausalLM
 
 from inward.errors import DataError, ModelError, SettingsError
 from inward.models import ModelSettings
 from inward.train import LoraSettings
 from inward.train.tuning import TuningSettings, config, tuning
-from inward.types import FinishReason, Source, Trace
 
 CPU = ModelSettings(device="cpu")
 FULL = TuningSettings(lora=None, learning_rate=1e-3, num_epochs=1, batch_size=4)
-
-
-def trace(ids, prompt=(1, 5, 4)):
-    return Trace(
-        prompt_id="q",
-        index=0,
-        source=Source.SAMPLE,
-        prompt_ids=prompt,
-        completion_ids=ids,
-        completion="",
-        token_ends=(0,) * len(ids),
-        finish_reason=FinishReason.STOP,
-        policy="m",
-    )
 
 
 # Of unlike lengths, one without an end of sequence, one with it twice: nothing may be added or left out.
