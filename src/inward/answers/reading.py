@@ -59,7 +59,7 @@ def find(
     return _remembered(completion, kind, tuple(labels), strict)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=128)
 def _remembered(completion: str, kind: AnswerKind, labels: Sequence[str], strict: bool) -> FoundAnswer | None:
     """Traces of the same question often have the same words."""
     start, stop = meant(completion)
